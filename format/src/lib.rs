@@ -1,1 +1,29 @@
-//! Placeholder.
+//! What Forebay puts on disk and on the wire, as plain types: ids and numbers, the record batch and
+//! its codec, checksums, limits, segment headers, indexes and the producer table.
+//!
+//! There is no I/O, clock or thread in here, and no state that outlives a call except the producer
+//! table, which is a pure value. `docs/FORMAT.md` draws every byte; the golden tests pin them.
+//! Bytes are never trusted: each `decode` returns an error that says what was found and expected.
+
+pub mod batch;
+pub mod checksum;
+pub mod epochs;
+pub mod file_error;
+pub mod ids;
+mod le;
+pub mod limits;
+pub mod numbers;
+pub mod segment;
+pub mod topic_name;
+
+pub use batch::{
+    BatchError, BatchHeader, ClientHeader, Codec, LeaderFields, LocalFields, PayloadCrc,
+};
+pub use epochs::{EpochStart, EpochTable};
+pub use file_error::{FileError, FileKind};
+pub use ids::{
+    ClusterId, NodeId, ParseIdError, PartitionId, PartitionIndex, ProducerId, ReplicaId, TopicId,
+};
+pub use numbers::{Epoch, FilePosition, Offset, ProducerEpoch, SegmentSalt, Sequence, TimestampMs};
+pub use segment::{SegmentHeader, SegmentIdentity};
+pub use topic_name::{TopicName, TopicNameError};
