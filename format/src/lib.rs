@@ -6,24 +6,36 @@
 //! Bytes are never trusted: each `decode` returns an error that says what was found and expected.
 
 pub mod batch;
+pub mod batches;
+pub mod builder;
 pub mod checksum;
+pub mod control;
 pub mod epochs;
 pub mod file_error;
 pub mod ids;
 mod le;
 pub mod limits;
 pub mod numbers;
+pub mod record;
+pub mod record_counter;
 pub mod segment;
 pub mod topic_name;
+mod varint;
 
 pub use batch::{
     BatchError, BatchHeader, ClientHeader, Codec, LeaderFields, LocalFields, PayloadCrc,
+    stamp_leader, stamp_local,
 };
+pub use batches::{Batch, Batches};
+pub use builder::{BatchBuilder, ProducerStamp, PushError, RecordInput};
+pub use control::Control;
 pub use epochs::{EpochStart, EpochTable};
 pub use file_error::{FileError, FileKind};
 pub use ids::{
     ClusterId, NodeId, ParseIdError, PartitionId, PartitionIndex, ProducerId, ReplicaId, TopicId,
 };
 pub use numbers::{Epoch, FilePosition, Offset, ProducerEpoch, SegmentSalt, Sequence, TimestampMs};
+pub use record::{RecordHeaders, RecordRef, Records};
+pub use record_counter::{RecordCounter, count_records};
 pub use segment::{SegmentHeader, SegmentIdentity};
 pub use topic_name::{TopicName, TopicNameError};

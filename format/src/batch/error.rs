@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::client::Codec;
+
 /// What was found and what was expected. A variant for each thing that a caller answers differently.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BatchError {
@@ -58,6 +60,12 @@ pub enum BatchError {
         at: usize,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// The payload has to be decompressed before its records can be read.
+    #[error("batch: payload is compressed with {found:?}")]
+    Compressed {
+        /// How.
+        found: Codec,
     },
     /// Client's fields or payload are not what the client sent.
     #[error("batch: expected payload checksum {expected:#010x}, found {found:#010x}")]
