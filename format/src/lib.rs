@@ -9,13 +9,18 @@ pub mod batch;
 pub mod batches;
 pub mod builder;
 pub mod checksum;
+pub mod clean;
 pub mod control;
 pub mod epochs;
 pub mod file_error;
+mod frame;
 pub mod ids;
+pub mod index;
 mod le;
 pub mod limits;
+pub mod names;
 pub mod numbers;
+pub mod partition_meta;
 pub mod record;
 pub mod record_counter;
 pub mod segment;
@@ -28,13 +33,16 @@ pub use batch::{
 };
 pub use batches::{Batch, Batches};
 pub use builder::{BatchBuilder, ProducerStamp, PushError, RecordInput};
+pub use clean::{CleanEntry, CleanFile};
 pub use control::Control;
 pub use epochs::{EpochStart, EpochTable};
 pub use file_error::{FileError, FileKind};
 pub use ids::{
     ClusterId, NodeId, ParseIdError, PartitionId, PartitionIndex, ProducerId, ReplicaId, TopicId,
 };
+pub use index::{Index, IndexEntries, IndexEntry, IndexFull, IndexSummary, IndexWriter};
 pub use numbers::{Epoch, FilePosition, Offset, ProducerEpoch, SegmentSalt, Sequence, TimestampMs};
+pub use partition_meta::{PartitionMeta, PendingCut};
 pub use record::{RecordHeaders, RecordRef, Records};
 pub use record_counter::{RecordCounter, count_records};
 pub use segment::{SegmentHeader, SegmentIdentity};

@@ -4,9 +4,9 @@
 
 use thiserror::Error;
 
-use crate::checksum::crc32c;
 use crate::epochs::{EpochStart, EpochTable};
 use crate::file_error::{FileError, FileKind};
+use crate::frame::Frame;
 use crate::ids::{ClusterId, PartitionId, PartitionIndex, ReplicaId, TopicId};
 use crate::le;
 use crate::limits::{BLOCK_BYTES, EPOCHS_PER_SEGMENT_HEADER_MAX};
@@ -24,8 +24,6 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"FSEG");
 /// Version that is written and read.
 pub const VERSION: u8 = 1;
 
-const KIND: FileKind = FileKind::SegmentHeader;
-const AT_VERSION: usize = 4;
 const AT_EPOCH_COUNT: usize = 8;
 const AT_PARTITION: usize = 12;
 const AT_CLUSTER: usize = 16;
@@ -38,6 +36,14 @@ const AT_PREVIOUS_HEADER_CRC: usize = 88;
 const AT_EPOCHS: usize = 96;
 const EPOCH_ENTRY_BYTES: usize = 16;
 const AT_CRC: usize = SEGMENT_HEADER_BYTES - 4;
+
+const FRAME: Frame = Frame {
+    kind: FileKind::SegmentHeader,
+    magic: MAGIC,
+    version: VERSION,
+    fixed_bytes: SEGMENT_HEADER_BYTES,
+    at_crc: AT_CRC,
+};
 
 const _: () = assert!(AT_EPOCHS + EPOCHS_PER_SEGMENT_HEADER_MAX * EPOCH_ENTRY_BYTES <= AT_CRC);
 
@@ -87,8 +93,6 @@ impl SegmentHeader {
     /// Writes the whole block.
     pub fn encode(&self, out: &mut [u8; SEGMENT_HEADER_BYTES]) {
         out.fill(0);
-        le::put_u32(out, 0, MAGIC);
-        out[AT_VERSION] = VERSION;
         let entries = self.epochs.entries();
         let count = u32::try_from(entries.len()).expect("an epoch table is bounded");
         le::put_u32(out, AT_EPOCH_COUNT, count);
@@ -105,8 +109,7 @@ impl SegmentHeader {
             le::put_u64(out, at, entry.epoch.get());
             le::put_u64(out, at + 8, entry.start.get());
         }
-        let crc = crc32c(&out[..AT_CRC]);
-        le::put_u32(out, AT_CRC, crc);
+        FRAME.seal(out);
     }
 
     /// Reads the block at the start of `bytes`.
@@ -114,25 +117,10 @@ impl SegmentHeader {
     /// # Errors
     /// Anything that [`SegmentHeader::encode`] cannot have written.
     pub fn decode(bytes: &[u8]) -> Result<Self, FileError> {
-        let Some(bytes) = bytes.first_chunk::<SEGMENT_HEADER_BYTES>() else {
-            return Err(FileError::Length {
-                kind: KIND,
-                found: bytes.len(),
-                expected: SEGMENT_HEADER_BYTES,
-            });
-        };
-        let magic = le::get_u32(bytes, 0);
-        if magic != MAGIC {
-            return Err(FileError::Magic { kind: KIND, found: magic, expected: MAGIC });
-        }
-        let version = bytes[AT_VERSION];
-        if version != VERSION {
-            return Err(FileError::Version { kind: KIND, found: version, expected: VERSION });
-        }
-        let (found, expected) = (crc32c(&bytes[..AT_CRC]), le::get_u32(bytes, AT_CRC));
-        if found != expected {
-            return Err(FileError::Checksum { kind: KIND, found, expected });
-        }
+        FRAME.check_start(bytes)?;
+        let bytes: &[u8; SEGMENT_HEADER_BYTES] =
+            bytes.first_chunk().expect("the start was checked to be there");
+        FRAME.check_crc(bytes)?;
         let base_offset = Offset::new(le::get_u64(bytes, AT_BASE_OFFSET));
         Ok(Self {
             identity: SegmentIdentity {
@@ -180,13 +168,11 @@ fn decode_epochs(
     bytes: &[u8; SEGMENT_HEADER_BYTES],
     base_offset: Offset,
 ) -> Result<EpochTable, FileError> {
-    let malformed =
-        |field, found, expected| Err(FileError::Malformed { kind: KIND, field, found, expected });
     let count = le::get_u32(bytes, AT_EPOCH_COUNT);
     let Some(count) =
         usize::try_from(count).ok().filter(|&count| count <= EPOCHS_PER_SEGMENT_HEADER_MAX)
     else {
-        return malformed("epoch count", count.into(), "at most 200");
+        return Err(FRAME.malformed("epoch count", count.into(), "at most 200"));
     };
     let mut table = EpochTable::new();
     for index in 0..count {
@@ -194,14 +180,15 @@ fn decode_epochs(
         let epoch = Epoch::new(le::get_u64(bytes, at));
         let start = Offset::new(le::get_u64(bytes, at + 8));
         if start > base_offset {
-            return malformed("start of an epoch", start.get(), "at most the base offset");
+            return Err(FRAME.malformed(
+                "start of an epoch",
+                start.get(),
+                "at most the base offset",
+            ));
         }
         if !table.push(EpochStart { epoch, start }) {
-            return malformed(
-                "epoch",
-                epoch.get(),
-                "above the one before, and not start before it",
-            );
+            let expected = "above the one before, and not start before it";
+            return Err(FRAME.malformed("epoch", epoch.get(), expected));
         }
     }
     Ok(table)
@@ -253,7 +240,7 @@ mod tests {
     #[test]
     fn unwritten_block_is_told_from_a_broken_one() {
         let error = SegmentHeader::decode(&[0; SEGMENT_HEADER_BYTES]).expect_err("zeros");
-        assert_eq!(error, FileError::Magic { kind: KIND, found: 0, expected: MAGIC });
+        assert_eq!(error, FileError::Magic { kind: FRAME.kind, found: 0, expected: MAGIC });
     }
 
     #[test]
