@@ -21,6 +21,7 @@ pub mod limits;
 pub mod names;
 pub mod numbers;
 pub mod partition_meta;
+pub mod producers;
 pub mod record;
 pub mod record_counter;
 pub mod segment;
@@ -43,6 +44,9 @@ pub use ids::{
 pub use index::{Index, IndexEntries, IndexEntry, IndexFull, IndexSummary, IndexWriter};
 pub use numbers::{Epoch, FilePosition, Offset, ProducerEpoch, SegmentSalt, Sequence, TimestampMs};
 pub use partition_meta::{PartitionMeta, PendingCut};
+pub use producers::{
+    Admission, AdmissionError, ProducerTable, RememberedBatch, SnapshotPoint, decode_snapshot,
+};
 pub use record::{RecordHeaders, RecordRef, Records};
 pub use record_counter::{RecordCounter, count_records};
 pub use segment::{SegmentHeader, SegmentIdentity};

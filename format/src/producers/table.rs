@@ -1,0 +1,88 @@
+//! All producers of a partition.
+
+use std::collections::HashMap;
+
+use super::admission::{Admission, AdmissionError};
+use super::producer::{Producer, RememberedBatch};
+use crate::batch::{ClientHeader, LeaderFields};
+use crate::ids::ProducerId;
+use crate::limits::PRODUCERS_PER_PARTITION_MAX;
+use crate::numbers::{Sequence, TimestampMs};
+
+/// What is known of the producers of a partition. Equal logs give equal tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProducerTable {
+    /// Invariant: at most [`PRODUCERS_PER_PARTITION_MAX`]. The order of this map decides nothing.
+    pub(super) producers: HashMap<ProducerId, Producer>,
+}
+
+impl ProducerTable {
+    /// A table that knows nobody.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many producers are known.
+    pub fn len(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// Whether a batch with a verified payload checksum may be appended. Changes nothing.
+    ///
+    /// # Errors
+    /// Why it must not be appended.
+    #[inline]
+    pub fn check(&self, batch: &ClientHeader) -> Result<Admission, AdmissionError> {
+        if batch.producer_id.is_zero() {
+            return Ok(Admission::Append);
+        }
+        match self.producers.get(&batch.producer_id) {
+            Some(producer) => producer.check(batch),
+            None if batch.first_sequence == Sequence::ZERO => Ok(Admission::Append),
+            None => Err(AdmissionError::UnknownProducer { found: batch.first_sequence }),
+        }
+    }
+
+    /// Takes note of a batch that was appended, or that was found in the log. To be called for every
+    /// batch in the order of the log.
+    pub fn record(&mut self, client: &ClientHeader, leader: &LeaderFields) {
+        if client.producer_id.is_zero() {
+            return;
+        }
+        let batch = RememberedBatch::new(client, leader);
+        if let Some(producer) = self.producers.get_mut(&client.producer_id) {
+            producer.record(client.producer_epoch, batch);
+            return;
+        }
+        if self.producers.len() >= PRODUCERS_PER_PARTITION_MAX {
+            self.forget_oldest();
+        }
+        self.producers.insert(client.producer_id, Producer::new(client.producer_epoch, batch));
+    }
+
+    /// Forgets producers whose last batch was appended before `before`. Returns how many.
+    pub fn expire(&mut self, before: TimestampMs) -> usize {
+        let known = self.producers.len();
+        self.producers.retain(|_, producer| producer.last().append_time >= before);
+        known - self.producers.len()
+    }
+
+    /// The producer whose last batch lies furthest back. By offset, which orders batches as append
+    /// times do, without ties.
+    #[cold]
+    fn forget_oldest(&mut self) {
+        let oldest = self
+            .producers
+            .iter()
+            .min_by_key(|(_, producer)| producer.last().base_offset)
+            .map(|(id, _)| *id);
+        if let Some(oldest) = oldest {
+            self.producers.remove(&oldest);
+        }
+    }
+}
