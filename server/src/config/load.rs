@@ -1,0 +1,223 @@
+//! Puts the layers over each other: defaults, file, environment, flags.
+
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Origin};
+use super::node::Config;
+use super::settings::settings;
+use super::value::nearest;
+
+/// A setting from the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flag {
+    /// As it was written, `--data` for example.
+    pub flag: String,
+    /// Name of the setting, `node.data` for example.
+    pub setting: String,
+    /// Text of the value.
+    pub value: String,
+}
+
+/// Variables of the environment that begin like this, and hold [`SEPARATOR`] further on, are settings.
+const PREFIX: &str = "FOREBAY_";
+
+/// Between section and key in the name of a variable.
+const SEPARATOR: &str = "__";
+
+impl Config {
+    /// Reads the file, if there is one, then the environment, then the flags; what is read later stands
+    /// over what was read before.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[Flag],
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            config.read_toml(path, &text)?;
+        }
+        for (variable, value) in environment {
+            let Some(name) = setting_of_variable(&variable) else { continue };
+            config.set(&name, &value, Origin::Environment { variable })?;
+        }
+        for flag in flags {
+            config.set(&flag.setting, &flag.value, Origin::Flag { flag: flag.flag.clone() })?;
+        }
+        Ok(config)
+    }
+
+    /// Every setting: its name, the text of its value, and where that comes from.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, String, &Origin)> {
+        settings().iter().map(|setting| {
+            let origin = self.origins.get(setting.name).unwrap_or(&Origin::Default);
+            (setting.name, (setting.show)(self), origin)
+        })
+    }
+
+    fn set(&mut self, name: &str, value: &str, origin: Origin) -> Result<(), ConfigError> {
+        let Some(setting) = settings().iter().find(|setting| setting.name == name) else {
+            let nearest = nearest(name, settings().iter().map(|setting| setting.name));
+            return Err(ConfigError::Unknown { origin, found: name.to_owned(), nearest });
+        };
+        if let Err(source) = (setting.set)(self, value) {
+            return Err(ConfigError::Value {
+                origin,
+                setting: setting.name,
+                source: source.into(),
+            });
+        }
+        self.origins.insert(setting.name, origin);
+        Ok(())
+    }
+
+    fn read_toml(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let at = |position: usize| {
+            let line = text[..position.min(text.len())].matches('\n').count() + 1;
+            Origin::File { path: path.to_owned(), line }
+        };
+        let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+            origin: at(error.span().map_or(0, |span| span.start)),
+            message: error.message().to_owned(),
+        })?;
+        for (section, table) in document.get_ref() {
+            let section_at = section.span().start;
+            let section = section.get_ref();
+            let DeValue::Table(table) = table.get_ref() else {
+                // A key above all sections.
+                let nearest = nearest_key(section);
+                let found = section.to_string();
+                return Err(ConfigError::Unknown { origin: at(section_at), found, nearest });
+            };
+            for (key, value) in table {
+                let name = format!("{section}.{}", key.get_ref());
+                let origin = at(key.span().start);
+                self.set(&name, &text_of(value.get_ref(), &text[value.span()]), origin)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `node.data` for `FOREBAY_NODE__DATA`; none for variables that are no settings.
+fn setting_of_variable(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix(PREFIX)?;
+    name.contains(SEPARATOR).then(|| name.replacen(SEPARATOR, ".", 1).to_ascii_lowercase())
+}
+
+/// Strings without their quotes, everything else as it was written.
+fn text_of(value: &DeValue<'_>, written: &str) -> String {
+    match value {
+        DeValue::String(text) => text.to_string(),
+        _ => written.to_owned(),
+    }
+}
+
+/// The setting whose key is nearest, in whatever section.
+fn nearest_key(key: &str) -> Option<&'static str> {
+    let keys = settings().iter().filter_map(|setting| setting.name.split_once('.'));
+    let close = nearest(key, keys.map(|(_, key)| key))?;
+    settings().iter().map(|setting| setting.name).find(|name| name.ends_with(close))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_file(text: &str) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        config.read_toml(Path::new("node.toml"), text).map(|()| config)
+    }
+
+    fn error(text: &str) -> String {
+        from_file(text).expect_err(text).to_string()
+    }
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn a_later_layer_stands_over_an_earlier_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("node.toml");
+        std::fs::write(&path, "[node]\nid = 7\nshards = 3\n[storage]\nfsync = 'interval:5ms'\n")
+            .expect("written");
+        let environment = [pair("FOREBAY_NODE__SHARDS", "4"), pair("FOREBAY_ENDPOINT", "x:1")];
+        let flag = Flag { flag: "--node-id".into(), setting: "node.id".into(), value: "9".into() };
+        let config =
+            Config::load(Some(&path), environment, &[flag]).expect("a right configuration");
+        let entries: Vec<String> = config
+            .entries()
+            .filter(|(_, _, origin)| **origin != Origin::Default)
+            .map(|(name, value, origin)| format!("{name} = {value} ({origin})"))
+            .collect();
+        assert_eq!(
+            entries,
+            [
+                "node.id = 9 (flag --node-id)".to_owned(),
+                "node.shards = 4 (environment FOREBAY_NODE__SHARDS)".to_owned(),
+                format!("storage.fsync = interval:5ms ({}:5)", path.display()),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_file_line_key_and_the_nearest() {
+        assert_eq!(
+            error("[storage]\nfsync = \"batch\"\nmemory_per_shrd = \"1GiB\"\n"),
+            "node.toml:3: there is no setting \"storage.memory_per_shrd\"; \
+             did you mean \"storage.memory_per_shard\"?"
+        );
+        assert_eq!(
+            error("[nod]\nid = 1\n"),
+            "node.toml:2: there is no setting \"nod.id\"; did you mean \"node.id\"?"
+        );
+        assert_eq!(
+            error("listen = 'a:1'\n"),
+            "node.toml:1: there is no setting \"listen\"; did you mean \"network.listen\"?"
+        );
+        let missing = Config::load(None, [pair("FOREBAY_NODE__DATE", "/x")], &[]);
+        assert_eq!(
+            missing.expect_err("unknown").to_string(),
+            "environment FOREBAY_NODE__DATE: there is no setting \"node.date\"; \
+             did you mean \"node.data\"?"
+        );
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_file_line_key_and_the_nearest() {
+        assert_eq!(
+            error("[topics]\n\nretention_size = \"64MB\"\n"),
+            "node.toml:3: topics.retention_size: expected a size such as 64MiB \
+             (B, KiB, MiB, GiB, TiB), found \"64MB\"; did you mean \"64MiB\"?"
+        );
+        assert_eq!(
+            error("[topics]\nmax_batch_size = '4MiB'\n"),
+            "node.toml:2: topics.max_batch_size: expected 4KiB to 3MiB, found 4MiB"
+        );
+        assert_eq!(
+            error("[topics]\nauto_create = 1\n"),
+            "node.toml:2: topics.auto_create: expected `true` or `false`, found \"1\""
+        );
+        assert_eq!(
+            error("[storage]\nfsync = 'bacth'\n"),
+            "node.toml:2: storage.fsync: expected `batch` or `interval:50ms`, found \"bacth\"; \
+             did you mean \"batch\"?"
+        );
+        assert!(from_file("[storage]\nfsync = 'interval:0ms'\n").is_err());
+        assert!(from_file("[node]\nshards = 0\n").is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_refused_with_its_line() {
+        let message = error("[node]\nid = = 1\n");
+        assert!(message.starts_with("node.toml:2: not valid TOML: "), "{message}");
+    }
+}
