@@ -187,3 +187,52 @@ fn take_optional<'a>(
         len => take(bytes, len - 1, what).map(Some),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(payload: &[u8], count: u32) -> (u32, usize, &'static str) {
+        let mut records = Records::new(payload, count, TimestampMs::ZERO);
+        let error = records.find_map(Result::err);
+        assert_eq!(records.next(), None, "nothing follows an error");
+        match error {
+            Some(BatchError::Records { index, at, problem }) => (index, at, problem),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_no_record_can_be_is_named_by_record_and_place() {
+        let good = [4, 0, 0, 0, 0];
+        let cases: [(&[u8], &str); 11] = [
+            (&[], "ends inside a number"),
+            (&[5, 0, 0, 0, 0], "record longer than the payload"),
+            (&[3, 0, 0, 0], "ends inside a number"),
+            (&[5, 0, 0, 0, 0, 0], "bytes after the last header"),
+            (&[5, 0x80, 0, 0, 0, 0], "number not in its shortest form"),
+            (&[4, 0, 9, 0, 0], "key longer than the record"),
+            (&[4, 0, 0, 9, 0], "value longer than the record"),
+            (&[5, 0, 0, 0, 1, 9], "header name longer than the record"),
+            (&[6, 0, 0, 0, 1, 0, 9], "header value longer than the record"),
+            (&[7, 0, 0, 0, 1, 1, 0xff, 0], "header name is not UTF-8"),
+            (&[5, 0, 0, 0, 0x81, 0x02], "more headers than the limit"),
+        ];
+        for (bad, expected) in cases {
+            assert_eq!(problem(&[&good, bad].concat(), 2), (1, 5, expected));
+        }
+        assert_eq!(problem(&good, 0), (0, 0, "bytes after the last record"));
+        assert_eq!(problem(&[&good[..], &[0]].concat(), 1), (1, 5, "bytes after the last record"));
+    }
+
+    #[test]
+    fn headers_may_repeat_and_be_empty() {
+        let payload = [12, 0, 0, 0, 3, 1, b'a', 0, 1, b'a', 0, 0, 0];
+        let mut records = Records::new(&payload, 1, TimestampMs::ZERO);
+        let record = records.next().expect("one record").expect("a valid record");
+        assert_eq!(record.headers.len(), 3);
+        let found: Vec<_> = record.headers.collect();
+        assert_eq!(found, [("a", &b""[..]), ("a", b""), ("", b"")]);
+        assert_eq!(records.next(), None);
+    }
+}
