@@ -4,11 +4,12 @@
 //! It is read and unlinked, and that synced, before anything is written: it must never speak of a
 //! log that has moved on.
 
+use crate::epochs::EpochStart;
 use crate::file_error::{FileError, FileKind};
 use crate::frame::Frame;
 use crate::ids::{ClusterId, PartitionId, PartitionIndex, ReplicaId, TopicId};
 use crate::le;
-use crate::limits::PARTITIONS_PER_NODE_MAX;
+use crate::limits::{EPOCHS_PER_SEGMENT_HEADER_MAX, PARTITIONS_PER_NODE_MAX};
 use crate::numbers::{Epoch, FilePosition, Offset, SegmentSalt, TimestampMs};
 
 /// First bytes of the file.
@@ -38,6 +39,10 @@ const AT_LAST_APPEND_TIME: usize = 96;
 const AT_SIZE_BYTES: usize = 104;
 const AT_COMMITTED: usize = 112;
 const AT_SEGMENTS: usize = 120;
+const AT_EPOCH_COUNT: usize = 124;
+
+/// Follows its entry, once for each epoch.
+const EPOCH_BYTES: usize = 16;
 
 const FRAME: Frame = Frame {
     kind: FileKind::Clean,
@@ -57,7 +62,7 @@ pub struct CleanFile {
 }
 
 /// Where one log ended. Everything before `end_position` of the active segment was synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CleanEntry {
     /// Which partition.
     pub partition: PartitionId,
@@ -87,6 +92,8 @@ pub struct CleanEntry {
     pub size_bytes: u64,
     /// How many segments there are.
     pub segments: u32,
+    /// Epochs that began in the active segment, and so are not in its header.
+    pub epochs: Vec<EpochStart>,
 }
 
 impl CleanFile {
@@ -103,13 +110,12 @@ impl CleanFile {
             entries.windows(2).all(|pair| pair[0].partition < pair[1].partition),
             "a partition has one log"
         );
-        let mut out = vec![0; HEADER_BYTES + entries.len() * ENTRY_BYTES];
+        let mut out = vec![0; HEADER_BYTES];
         le::put(&mut out, AT_CLUSTER, &self.cluster.to_bytes());
         let count = u32::try_from(entries.len()).expect("partitions of a node are limited");
         le::put_u32(&mut out, AT_COUNT, count);
-        for (entry, bytes) in entries.iter().zip(out[HEADER_BYTES..].chunks_exact_mut(ENTRY_BYTES))
-        {
-            entry.encode(bytes);
+        for entry in entries {
+            entry.encode(&mut out);
         }
         FRAME.seal(&mut out);
         out
@@ -127,9 +133,17 @@ impl CleanFile {
         else {
             return Err(FRAME.malformed("entry count", count.into(), "at most 100000"));
         };
-        FRAME.check(bytes, HEADER_BYTES + count * ENTRY_BYTES)?;
-        let entries: Vec<CleanEntry> =
-            bytes[HEADER_BYTES..].chunks_exact(ENTRY_BYTES).map(CleanEntry::decode).collect();
+        FRAME.check_crc(bytes)?;
+        let mut rest = &bytes[HEADER_BYTES..];
+        let mut entries = Vec::new();
+        for _ in 0..count {
+            let (entry, behind) = CleanEntry::split(rest)?;
+            entries.push(entry);
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            return Err(FRAME.malformed("bytes behind the last entry", rest.len() as u64, "0"));
+        }
         if let Some(pair) = entries.windows(2).find(|pair| pair[0].partition >= pair[1].partition) {
             let found = pair[1].partition.partition.get().into();
             return Err(FRAME.malformed("partition", found, "after the one before"));
@@ -139,7 +153,11 @@ impl CleanFile {
 }
 
 impl CleanEntry {
-    fn encode(&self, out: &mut [u8]) {
+    fn encode(&self, file: &mut Vec<u8>) {
+        let start = file.len();
+        file.resize(start + ENTRY_BYTES, 0);
+        let out = &mut file[start..];
+        assert!(self.epochs.len() <= EPOCHS_PER_SEGMENT_HEADER_MAX, "an epoch table is bounded");
         le::put(out, AT_TOPIC, &self.partition.topic.to_bytes());
         le::put_u32(out, AT_PARTITION, self.partition.partition.get());
         le::put_u32(out, AT_LAST_HEADER_CRC, self.last_header_crc);
@@ -155,9 +173,37 @@ impl CleanEntry {
         le::put_u64(out, AT_SIZE_BYTES, self.size_bytes);
         le::put_u64(out, AT_COMMITTED, self.committed.get());
         le::put_u32(out, AT_SEGMENTS, self.segments);
+        let epochs = u32::try_from(self.epochs.len()).expect("an epoch table is bounded");
+        le::put_u32(out, AT_EPOCH_COUNT, epochs);
+        for began in &self.epochs {
+            file.extend_from_slice(&began.epoch.get().to_le_bytes());
+            file.extend_from_slice(&began.start.get().to_le_bytes());
+        }
     }
 
-    fn decode(bytes: &[u8]) -> Self {
+    /// The entry at the start of `bytes`, and what is behind it.
+    fn split(bytes: &[u8]) -> Result<(Self, &[u8]), FileError> {
+        let too_short = |found: usize| {
+            FRAME.malformed("bytes left for an entry", found as u64, "enough for its epochs")
+        };
+        let (fixed, rest) =
+            bytes.split_at_checked(ENTRY_BYTES).ok_or_else(|| too_short(bytes.len()))?;
+        let count = le::get_u32(fixed, AT_EPOCH_COUNT);
+        let count = usize::try_from(count)
+            .ok()
+            .filter(|&count| count <= EPOCHS_PER_SEGMENT_HEADER_MAX)
+            .ok_or_else(|| FRAME.malformed("epoch count", count.into(), "at most 200"))?;
+        let (epochs, rest) =
+            rest.split_at_checked(count * EPOCH_BYTES).ok_or_else(|| too_short(rest.len()))?;
+        let began = |bytes: &[u8]| EpochStart {
+            epoch: Epoch::new(le::get_u64(bytes, 0)),
+            start: Offset::new(le::get_u64(bytes, 8)),
+        };
+        let epochs = epochs.chunks_exact(EPOCH_BYTES).map(began).collect();
+        Ok((Self::decode(fixed, epochs), rest))
+    }
+
+    fn decode(bytes: &[u8], epochs: Vec<EpochStart>) -> Self {
         Self {
             partition: PartitionId::new(
                 TopicId::from_bytes(le::array(bytes, AT_TOPIC)),
@@ -176,6 +222,7 @@ impl CleanEntry {
             last_append_time: TimestampMs::new(le::get_i64(bytes, AT_LAST_APPEND_TIME)),
             size_bytes: le::get_u64(bytes, AT_SIZE_BYTES),
             segments: le::get_u32(bytes, AT_SEGMENTS),
+            epochs,
         }
     }
 }
@@ -200,6 +247,7 @@ mod tests {
             last_append_time: TimestampMs::new(-12),
             size_bytes: 13,
             segments: 14,
+            epochs: vec![EpochStart { epoch: Epoch::new(11), start: Offset::new(7) }],
         }
     }
 
@@ -233,7 +281,8 @@ mod tests {
     #[test]
     fn partition_that_comes_twice_is_malformed() {
         let mut bytes = file(&[entry(0), entry(1)]).encode();
-        bytes.copy_within(HEADER_BYTES..HEADER_BYTES + ENTRY_BYTES, HEADER_BYTES + ENTRY_BYTES);
+        let first = HEADER_BYTES..HEADER_BYTES + ENTRY_BYTES + EPOCH_BYTES;
+        bytes.copy_within(first.clone(), first.end);
         FRAME.seal(&mut bytes);
         let found = CleanFile::decode(&bytes);
         assert!(matches!(found, Err(FileError::Malformed { field: "partition", .. })), "{found:?}");

@@ -335,7 +335,7 @@ impl<'a> IndexEntries<'a> {
     }
 
     /// Index of the first entry that does not fulfil `first_ones`, which all before it do.
-    fn partition_point(&self, first_ones: impl Fn(IndexEntry) -> bool) -> usize {
+    pub fn partition_point(&self, first_ones: impl Fn(IndexEntry) -> bool) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;

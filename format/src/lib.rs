@@ -45,7 +45,7 @@ pub use index::{Index, IndexEntries, IndexEntry, IndexFull, IndexSummary, IndexW
 pub use numbers::{Epoch, FilePosition, Offset, ProducerEpoch, SegmentSalt, Sequence, TimestampMs};
 pub use partition_meta::{PartitionMeta, PendingCut};
 pub use producers::{
-    Admission, AdmissionError, ProducerTable, RememberedBatch, SnapshotPoint, decode_snapshot,
+    Admission, ProducerError, ProducerTable, RememberedBatch, SnapshotPoint, decode_snapshot,
 };
 pub use record::{RecordHeaders, RecordRef, Records};
 pub use record_counter::{RecordCounter, count_records};

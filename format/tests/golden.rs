@@ -234,6 +234,7 @@ fn clean_file_has_the_golden_bytes() {
         last_append_time: time(11),
         size_bytes: 1 << 20,
         segments: 2,
+        epochs: vec![EpochStart { epoch: Epoch::new(3), start: Offset::new(500) }],
     };
     let file = CleanFile { cluster: CLUSTER, entries: vec![entry] };
     assert_bytes(&file.encode(), &bytes);

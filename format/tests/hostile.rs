@@ -190,8 +190,9 @@ fn clean() -> Vec<u8> {
         last_append_time: TimestampMs::new(10),
         size_bytes: 11,
         segments: 12,
+        epochs: vec![EpochStart { epoch: Epoch::new(13), start: Offset::new(14) }],
     };
-    let mut other = entry;
+    let mut other = entry.clone();
     other.partition.partition = PartitionIndex::new(3);
     CleanFile { cluster: ClusterId::from_u128(1), entries: vec![entry, other] }.encode()
 }

@@ -7,9 +7,9 @@ use forebay_format::limits::{
 };
 use forebay_format::segment::SEGMENT_HEADER_BYTES;
 use forebay_format::{
-    Admission, AdmissionError, Batch, BatchBuilder, Batches, ClientHeader, ClusterId, Codec, Epoch,
-    EpochStart, EpochTable, FilePosition, IndexWriter, LeaderFields, Offset, PartitionId,
-    PartitionIndex, ProducerEpoch, ProducerId, ProducerStamp, ProducerTable, PushError,
+    Admission, Batch, BatchBuilder, Batches, ClientHeader, ClusterId, Codec, Epoch, EpochStart,
+    EpochTable, FilePosition, IndexWriter, LeaderFields, Offset, PartitionId, PartitionIndex,
+    ProducerEpoch, ProducerError, ProducerId, ProducerStamp, ProducerTable, PushError,
     RecordCounter, RecordInput, RememberedBatch, ReplicaId, SegmentHeader, SegmentIdentity,
     SegmentSalt, Sequence, SnapshotPoint, TimestampMs, TopicId, decode_snapshot, stamp_leader,
 };
@@ -195,7 +195,7 @@ impl History {
     }
 
     /// What the table should say, from the whole history and without a shortcut.
-    fn expected(&self, batch: &ClientHeader) -> Result<Admission, AdmissionError> {
+    fn expected(&self, batch: &ClientHeader) -> Result<Admission, ProducerError> {
         let (found, epoch) = (batch.first_sequence, batch.producer_epoch.get());
         let zero = Sequence::ZERO;
         if self.batches.is_empty() {
@@ -203,25 +203,25 @@ impl History {
             return if known {
                 Ok(Admission::Append)
             } else {
-                Err(AdmissionError::UnknownProducer { found })
+                Err(ProducerError::UnknownProducer { found })
             };
         }
         if epoch < self.epoch {
             let (found, current) = (batch.producer_epoch, ProducerEpoch::new(self.epoch));
-            return Err(AdmissionError::StaleEpoch { found, current });
+            return Err(ProducerError::StaleEpoch { found, current });
         }
         let expected = if epoch > self.epoch { zero } else { Sequence::new(self.next()) };
         if found == expected {
             return Ok(Admission::Append);
         }
         if found > expected {
-            return Err(AdmissionError::SequenceGap { expected, found });
+            return Err(ProducerError::SequenceGap { expected, found });
         }
         let forgotten = self.batches.len().saturating_sub(BATCHES_REMEMBERED_PER_PRODUCER);
         let mut remembered = self.batches.iter().skip(forgotten);
         let oldest = remembered.clone().next().expect("some batch is remembered").first_sequence;
         if found < oldest {
-            return Err(AdmissionError::DuplicateForgotten { found, oldest });
+            return Err(ProducerError::DuplicateForgotten { found, oldest });
         }
         let same = remembered.find(|old| {
             old.first_sequence == found
@@ -229,7 +229,7 @@ impl History {
                 && old.payload_crc == batch.payload_crc
         });
         same.map(|old| Admission::Duplicate(*old))
-            .ok_or(AdmissionError::SequenceReused { expected, found })
+            .ok_or(ProducerError::SequenceReused { expected, found })
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Admission {
 
 /// A batch that must not be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum AdmissionError {
+pub enum ProducerError {
     /// Another process has taken the producer id up since.
     #[error("producer epoch {found} is over, the present one is {current}")]
     StaleEpoch {

@@ -18,7 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Admission, AdmissionError};
+pub use admission::{Admission, ProducerError};
 pub use producer::RememberedBatch;
 pub use snapshot::{SnapshotPoint, decode_snapshot};
 pub use table::ProducerTable;

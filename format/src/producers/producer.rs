@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::admission::{Admission, AdmissionError};
+use super::admission::{Admission, ProducerError};
 use crate::batch::{ClientHeader, LeaderFields};
 use crate::limits::BATCHES_REMEMBERED_PER_PRODUCER;
 use crate::numbers::{Epoch, Offset, ProducerEpoch, Sequence, TimestampMs};
@@ -62,22 +62,22 @@ impl Producer {
     }
 
     #[inline]
-    pub(super) fn check(&self, batch: &ClientHeader) -> Result<Admission, AdmissionError> {
+    pub(super) fn check(&self, batch: &ClientHeader) -> Result<Admission, ProducerError> {
         let (found, expected) = (batch.first_sequence, self.last().next_sequence());
         if batch.producer_epoch == self.epoch {
             return match found.cmp(&expected) {
                 std::cmp::Ordering::Equal => Ok(Admission::Append),
-                std::cmp::Ordering::Greater => Err(AdmissionError::SequenceGap { expected, found }),
+                std::cmp::Ordering::Greater => Err(ProducerError::SequenceGap { expected, found }),
                 std::cmp::Ordering::Less => self.check_before(batch, expected),
             };
         }
         if batch.producer_epoch < self.epoch {
             let (found, current) = (batch.producer_epoch, self.epoch);
-            return Err(AdmissionError::StaleEpoch { found, current });
+            return Err(ProducerError::StaleEpoch { found, current });
         }
         // A new life of the producer counts from zero.
         if found != Sequence::ZERO {
-            return Err(AdmissionError::SequenceGap { expected: Sequence::ZERO, found });
+            return Err(ProducerError::SequenceGap { expected: Sequence::ZERO, found });
         }
         Ok(Admission::Append)
     }
@@ -87,17 +87,17 @@ impl Producer {
         &self,
         batch: &ClientHeader,
         expected: Sequence,
-    ) -> Result<Admission, AdmissionError> {
+    ) -> Result<Admission, ProducerError> {
         let found = batch.first_sequence;
         let oldest = self.batches.front().map_or(expected, |oldest| oldest.first_sequence);
         if found < oldest {
-            return Err(AdmissionError::DuplicateForgotten { found, oldest });
+            return Err(ProducerError::DuplicateForgotten { found, oldest });
         }
         match self.batches.binary_search_by_key(&found, |remembered| remembered.first_sequence) {
             Ok(index) if is_same(&self.batches[index], batch) => {
                 Ok(Admission::Duplicate(self.batches[index]))
             }
-            _ => Err(AdmissionError::SequenceReused { expected, found }),
+            _ => Err(ProducerError::SequenceReused { expected, found }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::admission::{Admission, AdmissionError};
+use super::admission::{Admission, ProducerError};
 use super::producer::{Producer, RememberedBatch};
 use crate::batch::{ClientHeader, LeaderFields};
 use crate::ids::ProducerId;
@@ -37,14 +37,14 @@ impl ProducerTable {
     /// # Errors
     /// Why it must not be appended.
     #[inline]
-    pub fn check(&self, batch: &ClientHeader) -> Result<Admission, AdmissionError> {
+    pub fn check(&self, batch: &ClientHeader) -> Result<Admission, ProducerError> {
         if batch.producer_id.is_zero() {
             return Ok(Admission::Append);
         }
         match self.producers.get(&batch.producer_id) {
             Some(producer) => producer.check(batch),
             None if batch.first_sequence == Sequence::ZERO => Ok(Admission::Append),
-            None => Err(AdmissionError::UnknownProducer { found: batch.first_sequence }),
+            None => Err(ProducerError::UnknownProducer { found: batch.first_sequence }),
         }
     }
 

@@ -64,7 +64,7 @@ fn unknown_producer_must_begin_at_sequence_zero() {
     let table = ProducerTable::new();
     assert_eq!(table.check(&batch(producer(1), 0, 3)), Ok(Admission::Append));
     let found = table.check(&batch(producer(1), 3, 3));
-    assert_eq!(found, Err(AdmissionError::UnknownProducer { found: sequence(3) }));
+    assert_eq!(found, Err(ProducerError::UnknownProducer { found: sequence(3) }));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn retry_that_is_too_old_to_be_proven_is_neither_new_nor_a_duplicate() {
     let table = table_after(BATCHES_REMEMBERED_PER_PRODUCER as u64 + 1);
     let found = table.check(&batch(producer(1), 0, 10));
     let (zero, ten) = (sequence(0), sequence(10));
-    assert_eq!(found, Err(AdmissionError::DuplicateForgotten { found: zero, oldest: ten }));
+    assert_eq!(found, Err(ProducerError::DuplicateForgotten { found: zero, oldest: ten }));
     assert!(matches!(table.check(&batch(producer(1), 10, 10)), Ok(Admission::Duplicate(_))));
 }
 
@@ -105,7 +105,7 @@ fn same_sequence_with_other_content_is_refused() {
     ];
     for other in others {
         let (expected, found) = (sequence(30), other.first_sequence);
-        let error = AdmissionError::SequenceReused { expected, found };
+        let error = ProducerError::SequenceReused { expected, found };
         assert_eq!(table.check(&other), Err(error));
     }
 }
@@ -113,7 +113,7 @@ fn same_sequence_with_other_content_is_refused() {
 #[test]
 fn missing_batch_is_a_gap() {
     let found = table_after(3).check(&batch(producer(1), 31, 1));
-    let error = AdmissionError::SequenceGap { expected: sequence(30), found: sequence(31) };
+    let error = ProducerError::SequenceGap { expected: sequence(30), found: sequence(31) };
     assert_eq!(found, Err(error));
 }
 
@@ -123,17 +123,17 @@ fn older_epoch_of_a_producer_is_over_and_a_newer_one_begins_at_zero() {
     let next = batch(producer(1), 30, 10);
     let older = ClientHeader { producer_epoch: ProducerEpoch::new(4), ..next };
     let (found, current) = (ProducerEpoch::new(4), ProducerEpoch::new(5));
-    assert_eq!(table.check(&older), Err(AdmissionError::StaleEpoch { found, current }));
+    assert_eq!(table.check(&older), Err(ProducerError::StaleEpoch { found, current }));
 
     let newer = ClientHeader { producer_epoch: ProducerEpoch::new(6), ..next };
-    let error = AdmissionError::SequenceGap { expected: sequence(0), found: sequence(30) };
+    let error = ProducerError::SequenceGap { expected: sequence(0), found: sequence(30) };
     assert_eq!(table.check(&newer), Err(error));
 
     let first = ClientHeader { first_sequence: sequence(0), ..newer };
     assert_eq!(table.check(&first), Ok(Admission::Append));
     table.record(&first, &leader(2000, 200));
     assert!(matches!(table.check(&first), Ok(Admission::Duplicate(_))));
-    assert!(matches!(table.check(&next), Err(AdmissionError::StaleEpoch { .. })));
+    assert!(matches!(table.check(&next), Err(ProducerError::StaleEpoch { .. })));
     let second = ClientHeader { first_sequence: sequence(10), ..newer };
     assert_eq!(table.check(&second), Ok(Admission::Append));
 }
@@ -148,7 +148,7 @@ fn producer_expires_by_the_append_time_of_its_last_batch() {
     assert_eq!(table.expire(TimestampMs::new(101)), 1);
     assert_eq!(table.check(&batch(producer(1), 2, 1)), Ok(Admission::Append));
     let found = table.check(&batch(producer(2), 1, 1));
-    assert_eq!(found, Err(AdmissionError::UnknownProducer { found: sequence(1) }));
+    assert_eq!(found, Err(ProducerError::UnknownProducer { found: sequence(1) }));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn full_table_forgets_the_producer_that_appended_longest_ago() {
     assert_eq!(table.len(), PRODUCERS_PER_PARTITION_MAX);
     assert_eq!(table.check(&batch(producer(1), 2, 1)), Ok(Admission::Append));
     let found = table.check(&batch(producer(2), 1, 1));
-    assert_eq!(found, Err(AdmissionError::UnknownProducer { found: sequence(1) }));
+    assert_eq!(found, Err(ProducerError::UnknownProducer { found: sequence(1) }));
 }
 
 #[test]
@@ -174,6 +174,6 @@ fn what_the_log_says_is_taken_even_where_it_was_not_expected() {
     assert_eq!(table.check(&batch(producer(1), 80, 1)), Ok(Admission::Append));
     let found = table.check(&batch(producer(1), 20, 10));
     let (found_sequence, oldest) = (sequence(20), sequence(70));
-    let error = AdmissionError::DuplicateForgotten { found: found_sequence, oldest };
+    let error = ProducerError::DuplicateForgotten { found: found_sequence, oldest };
     assert_eq!(found, Err(error));
 }
