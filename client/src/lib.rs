@@ -1,1 +1,65 @@
-//! Placeholder.
+//! The Rust client of Forebay, on tokio.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use forebay_client::{Client, ConsumerOptions, ProducerOptions, Record};
+//!
+//! let client = Client::connect(["127.0.0.1:7400"]).await?;
+//! let producer = client.producer("orders", ProducerOptions::default()).await?;
+//! producer.send(&Record::of(b"a value").with_key(b"a key")).await?;
+//! producer.flush().await?; // acknowledged: on stable storage
+//!
+//! let mut consumer = client.consumer("orders", ConsumerOptions::default()).await?;
+//! let batch = consumer.next_batch().await?;
+//! for record in batch.records()? {
+//!     let (offset, record) = record?;
+//!     println!("{offset}: {:?}", record.value);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | `client` | endpoints and shared connections |
+//! | `admin`, `metadata` | topics, and where their partitions are served |
+//! | `producer` | records in, acknowledged batches out |
+//! | `consumer` | verified batches, in order |
+//! | `connection`, `wire` | HTTP/2 and the hot messages, encoded by hand |
+//! | `refusal` | what the server says when it refuses |
+
+mod admin;
+mod backoff;
+mod call;
+mod client;
+mod clock;
+mod connection;
+mod consumer;
+mod lock;
+mod metadata;
+mod partitioner;
+mod producer;
+mod refusal;
+mod wire;
+
+pub use admin::{
+    Admin, CreateTopicError, DeleteTopicError, DescribeTopicError, ListTopicsError, MetadataError,
+    NewTopic, Unreachable,
+};
+pub use client::{Client, ConnectError};
+pub use connection::ConnectionError;
+pub use consumer::{
+    ConsumeError, ConsumedBatch, ConsumedRecords, Consumer, ConsumerOptions, Event, OutOfRange,
+    StartAt, SubscribeError,
+};
+pub use metadata::{
+    ClusterMetadata, Node, PartitionMetadata, PartitionStatus, TopicDescription, TopicMetadata,
+    TopicSummary,
+};
+pub use partitioner::{murmur2, partition_of_key};
+pub use producer::{
+    AppendError, BatchAck, DeliveryError, DeliveryFailure, DeliveryReport, IN_FLIGHT_MAX,
+    OpenError, PreparedBatch, Producer, ProducerOptions, Record, RecordAck, SendError, Ticket,
+    WriteConcern,
+};
+pub use refusal::{Refusal, reason};

@@ -1,0 +1,68 @@
+//! How far each partition was read, and what may come next. Pure.
+
+use std::collections::BTreeMap;
+
+use forebay_format::{Offset, PartitionIndex};
+
+use super::{ConsumeError, ConsumedBatch, StartAt};
+
+/// One partition.
+#[derive(Debug, Clone)]
+pub(super) struct Position {
+    start: StartAt,
+    /// The offset that comes next, once it is known.
+    next: Option<Offset>,
+    /// The next batch may begin before what was asked for.
+    fresh: bool,
+}
+
+impl Position {
+    pub(super) fn new(start: StartAt) -> Self {
+        Self { start, next: None, fresh: true }
+    }
+
+    /// What to ask for. From now on the next batch may begin earlier.
+    pub(super) fn resume(&mut self) -> StartAt {
+        self.fresh = true;
+        self.next.map_or(self.start, StartAt::Offset)
+    }
+
+    /// The server says where it begins.
+    pub(super) fn positioned(&mut self, offset: Offset) {
+        self.next.get_or_insert(offset);
+    }
+
+    /// The offset that comes next, once it is known.
+    pub(super) fn next(&self) -> Option<Offset> {
+        match (self.next, self.start) {
+            (None, StartAt::Offset(offset)) => Some(offset),
+            (next, _) => next,
+        }
+    }
+
+    /// Takes in a batch. `None` when nothing in it was asked for.
+    pub(super) fn admit(
+        &mut self,
+        mut batch: ConsumedBatch,
+    ) -> Result<Option<ConsumedBatch>, ConsumeError> {
+        let found = batch.first_offset();
+        let end = batch.next_offset();
+        let expected = self.next().unwrap_or(found);
+        if end <= expected && self.fresh {
+            return Ok(None);
+        }
+        let may_begin_earlier = self.fresh && found < expected;
+        if found != expected && !may_begin_earlier {
+            let partition = batch.partition();
+            return Err(ConsumeError::Gap { partition, expected, found });
+        }
+        batch.skip_before(expected);
+        self.next = Some(end);
+        self.fresh = false;
+        // A control batch has no records.
+        Ok((batch.record_count() > 0).then_some(batch))
+    }
+}
+
+/// All partitions of a consumer.
+pub(super) type Positions = BTreeMap<PartitionIndex, Position>;

@@ -1,0 +1,169 @@
+//! One consume stream: some partitions from one address, until it breaks. What it delivers is
+//! verified but not yet put in order with what came before; see `position`.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use forebay_format::{BatchError, Offset, PartitionIndex};
+use forebay_proto::v1::{self, consume_request, consume_response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame};
+
+use super::{ConsumedBatch, StartAt};
+use crate::{
+    call::CallEnded,
+    client::Client,
+    connection::{Piece, RequestBody},
+    refusal::Refusal,
+    wire::{
+        BrokenStream, ConsumeMessage, MessageReader, Slices, decode_consume_response,
+        encode_consume_request,
+    },
+};
+
+const CONSUME: &str = "/forebay.v1.ConsumerService/Consume";
+
+/// What a stream delivers.
+#[derive(Debug)]
+pub(super) enum Item {
+    Batch(ConsumedBatch),
+    Damaged(PartitionIndex, BatchError),
+    Positioned(PartitionIndex, Offset),
+    CaughtUp {
+        partition: PartitionIndex,
+        earliest: Offset,
+        committed: Offset,
+    },
+    /// The server reads this partition no further; the others go on.
+    Stopped(PartitionIndex, Refusal),
+}
+
+/// Batches of one message that were not delivered yet.
+#[derive(Debug)]
+struct Run {
+    partition: PartitionIndex,
+    committed: Offset,
+    bytes: Slices,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ConsumeStream {
+    reader: MessageReader,
+    run: Option<Run>,
+}
+
+impl ConsumeStream {
+    /// Subscribes to partitions of a topic.
+    pub(super) async fn open(
+        client: Client,
+        address: String,
+        topic: String,
+        partitions: Vec<(PartitionIndex, StartAt)>,
+    ) -> Result<Self, CallEnded> {
+        let partitions = partitions
+            .into_iter()
+            .map(|(partition, start)| v1::PartitionStart {
+                partition: partition.get(),
+                start: Some(start.on_the_wire()),
+            })
+            .collect();
+        let subscribe =
+            encode_consume_request(consume_request::Message::Subscribe(v1::Subscribe {
+                topic,
+                partitions,
+                start: None,
+                format: v1::RecordFormat::Raw.into(),
+                // HTTP/2 flow control bounds what is under way.
+                credit_bytes: 0,
+            }));
+        let mut connection = client.connection(&address).await?;
+        let body = SubscribeBody { subscribe: Some(subscribe) }.boxed_unsync();
+        let response =
+            connection.call(CONSUME, RequestBody::new(body)).await.map_err(BrokenStream::from)?;
+        Ok(Self { reader: MessageReader::new(response)?, run: None })
+    }
+
+    pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, CallEnded>> {
+        loop {
+            if let Some(item) = self.cut_batch() {
+                return Poll::Ready(Ok(item));
+            }
+            let message = ready!(self.reader.poll_message(cx))?;
+            match decode_consume_response(message).map_err(BrokenStream::from)? {
+                ConsumeMessage::Batches { partition, committed, bytes } => {
+                    self.run = Some(Run { partition, committed, bytes });
+                }
+                ConsumeMessage::Unknown => {}
+                ConsumeMessage::Other(message) => {
+                    if let Some(item) = other(message)? {
+                        return Poll::Ready(Ok(item));
+                    }
+                }
+            }
+        }
+    }
+
+    fn cut_batch(&mut self) -> Option<Item> {
+        let run = self.run.as_mut()?;
+        if !run.bytes.has_remaining() {
+            self.run = None;
+            return None;
+        }
+        match ConsumedBatch::cut(&mut run.bytes, run.partition, run.committed) {
+            Ok(batch) => Some(Item::Batch(batch)),
+            Err(error) => {
+                let partition = run.partition;
+                self.run = None;
+                Some(Item::Damaged(partition, error))
+            }
+        }
+    }
+}
+
+fn other(message: consume_response::Message) -> Result<Option<Item>, CallEnded> {
+    use consume_response::Message;
+    Ok(match message {
+        Message::Positioned(positioned) => Some(Item::Positioned(
+            PartitionIndex::new(positioned.partition),
+            Offset::new(positioned.offset),
+        )),
+        Message::Watermark(watermark) => Some(Item::CaughtUp {
+            partition: PartitionIndex::new(watermark.partition),
+            earliest: Offset::new(watermark.earliest_offset),
+            committed: Offset::new(watermark.committed_offset),
+        }),
+        Message::Error(error) => Some(Item::Stopped(
+            PartitionIndex::new(error.partition),
+            error.error.unwrap_or_default().into(),
+        )),
+        Message::Draining(_) => return Err(CallEnded::ByServer),
+        // Raw batches are asked for, and those never come here.
+        Message::Batches(_) | Message::Records(_) => None,
+    })
+}
+
+/// The request: a subscription, and then nothing, but without an end: the stream lasts as long as
+/// the answer is read.
+struct SubscribeBody {
+    subscribe: Option<Bytes>,
+}
+
+impl Body for SubscribeBody {
+    type Data = Piece;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
+        match self.subscribe.take() {
+            Some(subscribe) => Poll::Ready(Some(Ok(Frame::data(subscribe.chain(Bytes::new()))))),
+            None => Poll::Pending,
+        }
+    }
+}

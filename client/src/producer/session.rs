@@ -1,0 +1,134 @@
+//! A session: the streams, one after the other, that carry some partitions to one address. It
+//! connects when there is something to send, and does so again after every failure that is not for
+//! good; what was not answered is sent again on the next stream.
+
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use bytes::{Buf, Bytes};
+use http_body_util::{BodyExt, Full};
+use tokio::time::{Instant, sleep};
+
+use super::{body::ProduceBody, report::DeliveryFailure, shared::Shared};
+use crate::{
+    backoff::Backoff,
+    call::CallEnded,
+    client::Client,
+    connection::RequestBody,
+    refusal::Refusal,
+    wire::{BrokenStream, MessageReader, StreamEnd, decode_produce_response, encode_open},
+};
+
+const PRODUCE: &str = "/forebay.v1.ProducerService/Produce";
+
+/// Runs a session until its task is aborted.
+pub(super) async fn run(shared: Arc<Shared>, session: usize, address: String) {
+    let mut backoff = Backoff::new(session as u64 ^ 0x5555_5555);
+    loop {
+        wait_for_work(&shared, session).await;
+        // Its own address first; then whichever endpoint answers, which hands the batches on.
+        let fallback = (backoff.failures() % 2 == 1).then(|| shared.client.last_endpoint());
+        let via = fallback.as_deref().unwrap_or(&address);
+        let stream = shared.outbox.with(|outbox| outbox.begin_stream(session));
+        let ended = run_stream(&shared, session, stream, via, &mut backoff).await;
+        if shared.outbox.with(|outbox| outbox.end_stream(session, Instant::now())) {
+            shared.timers.notify_one();
+        }
+        let mut wait = backoff.next();
+        match ended {
+            CallEnded::Refused(refusal) if !refusal.is_retriable() => {
+                tracing::warn!(topic = shared.topic, %via, %refusal, "produce stream refused");
+                let cause = Arc::new(DeliveryFailure::Refused(refusal));
+                shared.outbox.with(|outbox| outbox.fail_session(session, &cause));
+                shared.report();
+            }
+            CallEnded::Refused(refusal) => {
+                tracing::debug!(topic = shared.topic, %via, %refusal, "produce stream refused");
+                wait = wait.max(refusal.retry_after.unwrap_or_default());
+            }
+            ended => {
+                tracing::debug!(topic = shared.topic, %via, error = &ended as &dyn std::error::Error, "produce stream lost");
+            }
+        }
+        shared.refresh.notify_one();
+        sleep(wait).await;
+    }
+}
+
+async fn wait_for_work(shared: &Shared, session: usize) {
+    poll_fn(|cx| {
+        let ready =
+            shared.outbox.with(|outbox| outbox.poll_ready(session, cx.waker(), Instant::now()));
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+async fn run_stream(
+    shared: &Arc<Shared>,
+    session: usize,
+    stream: u64,
+    address: &str,
+    backoff: &mut Backoff,
+) -> CallEnded {
+    let mut connection = match shared.client.connection(address).await {
+        Ok(connection) => connection,
+        Err(error) => return error.into(),
+    };
+    let body =
+        RequestBody::new(ProduceBody::new(Arc::clone(shared), session, stream).boxed_unsync());
+    let response = match connection.call(PRODUCE, body).await {
+        Ok(response) => response,
+        Err(error) => return BrokenStream::from(error).into(),
+    };
+    let mut reader = match MessageReader::new(response) {
+        Ok(reader) => reader,
+        Err(end) => return end.into(),
+    };
+    loop {
+        let message = match reader.message().await {
+            Ok(message) => message.into_contiguous(),
+            Err(end) => return end.into(),
+        };
+        backoff.succeeded();
+        if let Err(ended) = take_answers(shared, session, message) {
+            return ended;
+        }
+    }
+}
+
+/// Takes in the answers of one message.
+fn take_answers(shared: &Shared, session: usize, message: Bytes) -> Result<(), CallEnded> {
+    let now = Instant::now();
+    let mut effects = super::outbox::Effects::default();
+    shared.outbox.with(|outbox| -> Result<(), CallEnded> {
+        let each = |produced| effects |= outbox.answer(produced, now);
+        if decode_produce_response(message, each).map_err(BrokenStream::from)? {
+            outbox.stop_sending(session);
+        }
+        Ok(())
+    })?;
+    if effects.timer_changed {
+        shared.timers.notify_one();
+    }
+    if effects.misplaced {
+        shared.refresh.notify_one();
+    }
+    shared.report();
+    Ok(())
+}
+
+/// Opens a stream without sending a batch, which makes the server make the topic where that is
+/// allowed. Returns the server's refusal, if that is what came.
+pub(super) async fn open_once(client: &Client, topic: &str) -> Option<Refusal> {
+    let mut connection = client.connection(&client.last_endpoint()).await.ok()?;
+    let open = encode_open(topic, None).chain(Bytes::new());
+    let response = connection.call(PRODUCE, RequestBody::new(Full::new(open))).await.ok()?;
+    let end = match MessageReader::new(response) {
+        Ok(mut reader) => reader.message().await.err()?,
+        Err(end) => end,
+    };
+    match end {
+        StreamEnd::Refused(refusal) => Some(refusal),
+        StreamEnd::Finished | StreamEnd::Broken(_) => None,
+    }
+}

@@ -1,0 +1,170 @@
+//! What the server says when it refuses, from a gRPC status or from an `Error` message, and whether
+//! trying again can help. Control flow looks at code and reason, never at the text.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use forebay_proto::v1;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+/// Reasons that the client treats in a way of their own. The server has more of them.
+pub mod reason {
+    /// Another node leads the partition.
+    pub const NOT_LEADER: &str = "NOT_LEADER";
+    /// The write was accepted and its outcome is not known.
+    pub const INDETERMINATE: &str = "INDETERMINATE";
+    /// The batch's first sequence is beyond what the log holds of this producer.
+    pub const SEQUENCE_GAP: &str = "SEQUENCE_GAP";
+    /// The log does not know the producer, and the sequence is not zero.
+    pub const UNKNOWN_PRODUCER: &str = "UNKNOWN_PRODUCER";
+    /// A later process took up the producer id.
+    pub const STALE_PRODUCER_EPOCH: &str = "STALE_PRODUCER_EPOCH";
+}
+
+/// The domain of the server's `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "forebay";
+
+/// A refusal in the server's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The gRPC status code.
+    pub code: Code,
+    /// Stable, for programs; for example `BATCH_TOO_LARGE`. Empty when something between client and
+    /// server refused.
+    pub reason: String,
+    /// For people: what was found and what was expected.
+    pub message: String,
+    /// Facts that belong to the reason, for example `earliest` and `latest` of `OUT_OF_RANGE`.
+    pub metadata: BTreeMap<String, String>,
+    /// The server's hint when a retry is worth trying.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// Whether the same request may succeed later without anything being changed by hand.
+    pub fn is_retriable(&self) -> bool {
+        match self.code {
+            Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Internal => true,
+            Code::FailedPrecondition => self.reason == reason::NOT_LEADER,
+            // The leader changed, or an older batch has to come first.
+            Code::Aborted => {
+                self.reason != reason::STALE_PRODUCER_EPOCH
+                    && self.reason != reason::UNKNOWN_PRODUCER
+            }
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::DataLoss
+            | Code::Unauthenticated => false,
+        }
+    }
+
+    /// A number among the metadata.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        self.metadata.get(name)?.parse().ok()
+    }
+
+    /// For what has no server behind it: a broken connection, seen as a refusal of the stream.
+    pub(crate) fn unavailable(message: String) -> Self {
+        Self {
+            code: Code::Unavailable,
+            reason: String::new(),
+            message,
+            metadata: BTreeMap::new(),
+            retry_after: None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if self.message.is_empty() { self.code.description() } else { &self.message };
+        if self.reason.is_empty() {
+            write!(f, "{text} ({:?})", self.code)
+        } else {
+            write!(f, "{text} ({})", self.reason)
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<&tonic::Status> for Refusal {
+    fn from(status: &tonic::Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info().filter(|info| info.domain == DOMAIN);
+        Self {
+            code: status.code(),
+            reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
+            message: status.message().to_owned(),
+            metadata: info
+                .map(|info| info.metadata.clone().into_iter().collect())
+                .unwrap_or_default(),
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        }
+    }
+}
+
+impl From<v1::Error> for Refusal {
+    fn from(error: v1::Error) -> Self {
+        Self {
+            code: Code::from_i32(error.code),
+            reason: error.reason,
+            message: error.message,
+            metadata: error.metadata.into_iter().collect(),
+            retry_after: (error.retry_after_ms > 0)
+                .then(|| Duration::from_millis(error.retry_after_ms.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: Code, reason: &str) -> Refusal {
+        Refusal { code, reason: reason.to_owned(), ..Refusal::unavailable(String::new()) }
+    }
+
+    #[test]
+    fn reason_decides_where_the_code_does_not() {
+        for (code, reason, retriable) in [
+            (Code::Unavailable, "", true),
+            (Code::ResourceExhausted, "DISK_FULL", true),
+            (Code::Unknown, reason::INDETERMINATE, true),
+            (Code::FailedPrecondition, reason::NOT_LEADER, true),
+            (Code::FailedPrecondition, "ELSE", false),
+            (Code::Aborted, reason::SEQUENCE_GAP, true),
+            (Code::Aborted, reason::STALE_PRODUCER_EPOCH, false),
+            (Code::Aborted, reason::UNKNOWN_PRODUCER, false),
+            (Code::InvalidArgument, "BATCH_TOO_LARGE", false),
+            (Code::NotFound, "UNKNOWN_TOPIC", false),
+            (Code::DataLoss, "CORRUPT", false),
+        ] {
+            assert_eq!(refusal(code, reason).is_retriable(), retriable, "{code:?} {reason}");
+        }
+    }
+
+    #[test]
+    fn status_details_of_our_domain_are_kept() {
+        let details = tonic_types::ErrorDetails::with_error_info(
+            "OUT_OF_RANGE",
+            DOMAIN,
+            [("earliest".to_owned(), "12".to_owned())],
+        );
+        let status = tonic::Status::with_error_details(Code::OutOfRange, "too early", details);
+        let refusal = Refusal::from(&status);
+        assert_eq!(refusal.reason, "OUT_OF_RANGE");
+        assert_eq!(refusal.number("earliest"), Some(12));
+        assert_eq!(refusal.to_string(), "too early (OUT_OF_RANGE)");
+    }
+}
