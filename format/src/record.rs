@@ -1,6 +1,6 @@
 //! Records in an uncompressed payload: reading them, and counting them without reading.
 //!
-//! The bytes are whatever a client sent. The server only counts ([`RecordCounter`]); what is inside a
+//! The bytes are whatever a client sent. The server only counts ([`crate::record_counter`]); what is inside a
 //! record is checked when somebody reads it ([`Records`]).
 
 use std::str;

@@ -1,3 +1,5 @@
+//! The producer table as a whole, case by case. `tests/properties.rs` holds it against a dumb twin.
+
 use super::*;
 use crate::batch::{ClientHeader, Codec, LeaderFields};
 use crate::ids::ProducerId;
