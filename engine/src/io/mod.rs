@@ -1,0 +1,34 @@
+//! Everything that touches the disk: DMA buffers, direct-I/O files, directories, index maps.
+//!
+//! This folder is the only user of glommio's file types and the only place in the engine with
+//! `unsafe`. It knows bytes and positions, and nothing of batches, segments or partitions.
+
+mod buffer;
+mod directory;
+mod fault;
+mod file;
+mod map;
+mod probe;
+
+pub(crate) use buffer::{Buffer, BufferPool, MemoryReservation, WritableBuffer};
+pub(crate) use directory::{
+    create_directories, file_names, free_bytes, read_file, remove_empty_directory, remove_file,
+    remove_tree, rename_durably, replace_file, sync_directory, sync_directory_now,
+};
+pub(crate) use file::{DirectFile, ReadChunk};
+pub(crate) use map::IndexMap;
+pub use probe::{ProbeError, probe_direct_io};
+
+/// Direct I/O happens in multiples of this, in bytes, at positions that are multiples of it. The
+/// logical block of every drive we know divides it.
+pub(crate) const BLOCK_BYTES: usize = 4096;
+
+/// `position` rounded down to a block.
+pub(crate) const fn block_floor(position: u64) -> u64 {
+    position - position % BLOCK_BYTES as u64
+}
+
+/// `position` rounded up to a block.
+pub(crate) const fn block_ceil(position: u64) -> u64 {
+    position.next_multiple_of(BLOCK_BYTES as u64)
+}

@@ -1,0 +1,522 @@
+//! A place in a log that moves forward: runs of whole batches, from memory or from disk.
+//!
+//! The newest bytes come out of the tail cache, as the very buffers that were written, cut at a
+//! boundary that the index knows. Older ones come from disk through [`DiskReader`], which walks
+//! their headers. Neither copies a payload. Nobody sees beyond the committed mark.
+
+use std::fmt;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use forebay_format::segment::FIRST_BATCH_POSITION;
+use forebay_format::{FilePosition, Offset, TimestampMs};
+use smallvec::SmallVec;
+
+use super::disk_reader::{DiskReader, Walked};
+use super::partition::{NotOpen, OpenLog, PartitionLog};
+use super::{Corruption, ReadError, ReserveError};
+use crate::clock::Clock;
+use crate::segment::{ActiveSegment, SealedSegment, SegmentError, SegmentReader};
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CursorStart {
+    /// At this offset.
+    Offset(Offset),
+    /// At the first batch that was appended at or after this time; at the end, if there is none.
+    Timestamp(TimestampMs),
+    /// At the first record that the log holds.
+    Earliest,
+    /// At the committed end.
+    Latest,
+}
+
+/// Whole batches, back to back as they are stored.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The bytes; a batch may straddle slices. They own what they lie in and must be dropped on
+    /// this executor.
+    pub slices: SmallVec<[Bytes; 4]>,
+    /// Length of all slices.
+    pub bytes: usize,
+    /// Base offset of the first batch, or a little below the cursor: see [`Cursor::next`].
+    pub first_offset: Offset,
+    /// Offset after the last batch.
+    pub next_offset: Offset,
+    /// The committed end now.
+    pub committed: Offset,
+    /// First offset of the log now.
+    pub earliest: Offset,
+}
+
+/// A reader of one partition. Holds the files and buffers of one run at a time, and of what is
+/// read ahead.
+pub(crate) struct Cursor {
+    log: Rc<PartitionLog>,
+    /// Base offset of the segment that is read.
+    segment: Offset,
+    position: FilePosition,
+    next_offset: Offset,
+    disk: Option<DiskReader>,
+    /// The sealed segment that is read, kept open.
+    sealed: Option<Rc<SegmentReader>>,
+}
+
+/// What is to be done for the next run.
+enum Step {
+    Run(Run),
+    Wait,
+    Sealed(Rc<SealedSegment>),
+    Growing { segment: Rc<ActiveSegment>, limit: FilePosition },
+    NextSegment(Offset),
+    Gone { earliest: Offset, latest: Offset },
+}
+
+impl PartitionLog {
+    /// A cursor at `start`.
+    ///
+    /// # Errors
+    /// `OutOfRange` with the range; why the log cannot be opened or read.
+    pub(crate) async fn cursor(self: &Rc<Self>, start: CursorStart) -> Result<Cursor, ReadError> {
+        let status = self.status().await?;
+        let (earliest, latest) = (status.earliest, status.committed);
+        match start {
+            CursorStart::Earliest => self.cursor_at(earliest).await,
+            CursorStart::Latest => self.cursor_at(latest).await,
+            CursorStart::Offset(requested) if requested < earliest || requested > latest => {
+                Err(ReadError::OutOfRange { requested, earliest, latest })
+            }
+            CursorStart::Offset(offset) => self.cursor_at(offset).await,
+            CursorStart::Timestamp(time) => self.cursor_at_time(time).await,
+        }
+    }
+
+    async fn cursor_at(self: &Rc<Self>, offset: Offset) -> Result<Cursor, ReadError> {
+        let mut cursor = self.cursor_in_segment(|open| open.segment_of(offset)).await?;
+        if cursor.next_offset >= offset {
+            return Ok(cursor);
+        }
+        cursor
+            .jump(
+                |sealed| sealed.before_offset(offset),
+                |active| active.index().borrow().before_offset(offset),
+            )
+            .await?;
+        cursor.walk_until(|walked| walked.next_offset > offset).await?;
+        Ok(cursor)
+    }
+
+    async fn cursor_at_time(self: &Rc<Self>, time: TimestampMs) -> Result<Cursor, ReadError> {
+        let mut cursor = self.cursor_in_segment(|open| open.segment_of_time(time)).await?;
+        cursor
+            .jump(
+                |sealed| sealed.before_time(time),
+                |active| active.index().borrow().before_time(time),
+            )
+            .await?;
+        cursor.walk_until(|walked| walked.append_time >= time).await?;
+        Ok(cursor)
+    }
+
+    /// A cursor at the first batch of a segment, or at the end when `choose` says so.
+    async fn cursor_in_segment(
+        self: &Rc<Self>,
+        choose: impl Fn(&OpenLog) -> Place,
+    ) -> Result<Cursor, ReadError> {
+        loop {
+            self.ensure_open().await?;
+            let Ok(place) = self.with_open(|open| choose(open)) else { continue };
+            return Ok(Cursor {
+                log: Rc::clone(self),
+                segment: place.segment,
+                position: place.position,
+                next_offset: place.offset,
+                disk: None,
+                sealed: None,
+            });
+        }
+    }
+
+    fn read_error(&self, error: SegmentError) -> ReadError {
+        match error {
+            SegmentError::Io { path, error } => {
+                ReadError::Unavailable { message: format!("{}: {error}", path.display()) }
+            }
+            SegmentError::Foreign { .. } => ReadError::Unavailable { message: error.to_string() },
+            SegmentError::Header { path, error } => self.damaged(Corruption {
+                file: path,
+                position: FilePosition::ZERO,
+                offset: Offset::ZERO,
+                what: error.to_string(),
+            }),
+            SegmentError::Corrupt { path, position, offset, what } => {
+                self.damaged(Corruption { file: path, position, offset, what })
+            }
+        }
+    }
+
+    /// Damage found by a reader puts the whole partition out of service: what is acknowledged on
+    /// top of lost bytes cannot be repaired later.
+    fn damaged(&self, corruption: Corruption) -> ReadError {
+        self.quarantine(ReserveError::Corrupt(corruption.clone()));
+        ReadError::Corrupt(corruption)
+    }
+}
+
+/// A place at a batch boundary.
+struct Place {
+    segment: Offset,
+    position: FilePosition,
+    offset: Offset,
+}
+
+impl OpenLog {
+    fn readable_base(&self) -> Offset {
+        self.readable.segment.header().base_offset
+    }
+
+    fn readable_place(&self) -> Place {
+        Place {
+            segment: self.readable_base(),
+            position: self.readable.position,
+            offset: self.durable,
+        }
+    }
+
+    fn start_of(&self, segment: Offset) -> Place {
+        Place { segment, position: FIRST_BATCH_POSITION, offset: segment }
+    }
+
+    /// The start of the segment that holds `offset`; the readable end for the end.
+    fn segment_of(&self, offset: Offset) -> Place {
+        if offset >= self.durable {
+            return self.readable_place();
+        }
+        let after = self.sealed.partition_point(|sealed| sealed.base_offset <= offset);
+        match after.checked_sub(1).and_then(|at| self.sealed.get(at)) {
+            Some(sealed) if offset < sealed.end_offset => self.start_of(sealed.base_offset),
+            _ => self.start_of(self.readable_base()),
+        }
+    }
+
+    /// The start of the first segment that can hold a batch of `time` or later.
+    fn segment_of_time(&self, time: TimestampMs) -> Place {
+        let first =
+            self.sealed.iter().find(|sealed| sealed.last_append().is_none_or(|last| last >= time));
+        self.start_of(first.map_or_else(|| self.readable_base(), |sealed| sealed.base_offset))
+    }
+
+    /// Whole batches from `position` of the readable segment on, out of the tail cache.
+    fn cached_run(&self, cursor: &Cursor, max_bytes: usize) -> Option<Run> {
+        let (segment, position) = (cursor.segment, cursor.position);
+        if !self.cache.holds(segment, position) {
+            return None;
+        }
+        let (end, next_offset) = self.boundary(position, max_bytes);
+        let slices = self.cache.slices(segment, position, end)?;
+        let bytes = slices.iter().map(Bytes::len).sum();
+        Some(Run {
+            slices,
+            bytes,
+            first_offset: cursor.next_offset,
+            next_offset,
+            committed: self.durable,
+            earliest: self.meta.log_start,
+        })
+    }
+
+    /// A batch boundary of the readable segment behind `position`, at most `max_bytes` away if
+    /// there is one that near.
+    fn boundary(&self, position: FilePosition, max_bytes: usize) -> (FilePosition, Offset) {
+        let all = (self.readable.position, self.durable);
+        let wanted = position + max_bytes as u64;
+        if wanted >= all.0 {
+            return all;
+        }
+        let base = self.readable_base();
+        let index = self.readable.segment.index().borrow();
+        let near = index.at_or_before(wanted).filter(|entry| entry.position() > position);
+        let entry = near.or_else(|| index.after(wanted));
+        match entry {
+            Some(entry) if entry.position() < all.0 => {
+                (entry.position(), base + u64::from(entry.relative_offset))
+            }
+            _ => all,
+        }
+    }
+
+    fn step(&self, cursor: &Cursor, max_bytes: usize) -> Step {
+        if cursor.next_offset < self.meta.log_start {
+            return Step::Gone { earliest: self.meta.log_start, latest: self.durable };
+        }
+        if cursor.next_offset >= self.durable {
+            return Step::Wait;
+        }
+        if cursor.segment == self.readable_base() {
+            if let Some(run) = self.cached_run(cursor, max_bytes) {
+                return Step::Run(run);
+            }
+            let segment = Rc::clone(&self.readable.segment);
+            return Step::Growing { segment, limit: self.readable.position };
+        }
+        match self.sealed.iter().rev().find(|sealed| sealed.base_offset == cursor.segment) {
+            Some(sealed) if cursor.next_offset >= sealed.end_offset => {
+                Step::NextSegment(sealed.end_offset)
+            }
+            Some(sealed) if !sealed.is_finished() => Step::Wait,
+            Some(sealed) => Step::Sealed(Rc::clone(sealed)),
+            None => Step::Gone { earliest: self.meta.log_start, latest: self.durable },
+        }
+    }
+}
+
+impl Cursor {
+    /// Offset of the next record to be read.
+    pub(crate) fn position(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// The next whole batches: as many as fit into `max_bytes`, and one at least. Waits at the
+    /// committed end until there is more. The first batch after a start in the middle of one
+    /// begins before the offset that was asked for.
+    ///
+    /// # Errors
+    /// `OutOfRange` when retention overtook the cursor; damage; the shard stops. The cursor stays
+    /// where it is.
+    pub(crate) async fn next(&mut self, max_bytes: usize) -> Result<Run, ReadError> {
+        loop {
+            let seen = self.log.progress.version();
+            match self.try_next(max_bytes).await? {
+                Some(run) => return Ok(run),
+                None => self.log.progress.beyond(seen).await,
+            }
+        }
+    }
+
+    /// As [`Cursor::next`], but `None` where that would wait for more to be appended.
+    ///
+    /// # Errors
+    /// As [`Cursor::next`].
+    pub(crate) async fn try_next(&mut self, max_bytes: usize) -> Result<Option<Run>, ReadError> {
+        loop {
+            if self.log.context.stopping.get() {
+                return Err(ReadError::Stopping);
+            }
+            let step = match self.log.with_open(|open| {
+                open.last_used = Clock::monotonic();
+                open.step(self, max_bytes)
+            }) {
+                Ok(step) => step,
+                Err(NotOpen::Never(error)) => return Err(error.into()),
+                Err(NotOpen::Closed | NotOpen::Busy) => {
+                    self.log.ensure_open().await?;
+                    continue;
+                }
+            };
+            match step {
+                Step::Run(run) => {
+                    self.disk = None;
+                    self.position += run.bytes as u64;
+                    self.next_offset = run.next_offset;
+                    self.log.context.metrics.cache_read_bytes.add(run.bytes as u64);
+                    return Ok(Some(run));
+                }
+                Step::Wait => return Ok(None),
+                Step::NextSegment(base) => self.enter(base),
+                Step::Sealed(sealed) => {
+                    let (file, salt, end) = self.open_sealed(&sealed).await?;
+                    // One that was made while the segment grew may stop short of its end.
+                    if self.disk.as_ref().is_none_or(|disk| disk.limit() != end) {
+                        self.disk = Some(DiskReader::new(file, salt, self.position, end));
+                    }
+                    if let Some(run) = self.disk_run(max_bytes).await? {
+                        return Ok(Some(run));
+                    }
+                    self.enter(sealed.end_offset);
+                }
+                Step::Growing { segment, limit } => {
+                    self.read_growing(&segment, limit);
+                    if let Some(run) = self.disk_run(max_bytes).await? {
+                        return Ok(Some(run));
+                    }
+                    // Control batches only, so far.
+                    self.disk = None;
+                }
+                Step::Gone { earliest, latest } => {
+                    return Err(ReadError::OutOfRange {
+                        requested: self.next_offset,
+                        earliest,
+                        latest,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether the cursor is at the committed end.
+    pub(crate) fn at_end(&self) -> bool {
+        matches!(self.log.with_open(|open| self.next_offset >= open.durable), Ok(true))
+    }
+
+    /// The committed end and the first offset of the log, as far as known without waiting.
+    pub(crate) fn marks(&self) -> Option<(Offset, Offset)> {
+        self.log.with_open(|open| (open.meta.log_start, open.durable)).ok()
+    }
+
+    /// Goes on at the start of another segment.
+    fn enter(&mut self, base: Offset) {
+        self.segment = base;
+        self.position = FIRST_BATCH_POSITION;
+        self.disk = None;
+        self.sealed = None;
+    }
+
+    async fn open_sealed(
+        &mut self,
+        sealed: &SealedSegment,
+    ) -> Result<(crate::io::DirectFile, forebay_format::SegmentSalt, FilePosition), ReadError> {
+        if self.sealed.is_none() {
+            let identity = self.log.with_open(|open| open.identity);
+            let Ok(identity) = identity else { return Err(ReadError::Stopping) };
+            let reader = sealed.reader(&self.log.path, &identity).await;
+            self.sealed = Some(reader.map_err(|error| self.log.read_error(error))?);
+        }
+        let Some(reader) = &self.sealed else { return Err(ReadError::Stopping) };
+        Ok((reader.file.clone(), reader.header.salt, reader.end()))
+    }
+
+    /// A reader of the segment that still grows sees it up to the end that was durable when it was
+    /// made; beyond, a new one is needed, because the last block may be written again.
+    fn read_growing(&mut self, segment: &ActiveSegment, limit: FilePosition) {
+        let spent = self.disk.as_ref().is_none_or(|disk| self.position >= disk.limit());
+        if spent && let Some(file) = segment.file() {
+            self.disk = Some(DiskReader::new(file, segment.header().salt, self.position, limit));
+        }
+    }
+
+    /// The next run from disk; `None` at the reader's limit.
+    async fn disk_run(&mut self, max_bytes: usize) -> Result<Option<Run>, ReadError> {
+        let Some(disk) = &mut self.disk else { return Ok(None) };
+        let walked = disk.run(self.position, self.next_offset, max_bytes).await;
+        let Some(walked) = walked.map_err(|error| self.log.read_error(error))? else {
+            return Ok(None);
+        };
+        let first_offset = self.next_offset;
+        self.position += walked.bytes as u64;
+        self.next_offset = walked.next_offset;
+        self.log.context.metrics.disk_read_bytes.add(walked.bytes as u64);
+        let marks = self.log.with_open(|open| (open.meta.log_start, open.durable));
+        let (earliest, committed) = marks.unwrap_or((first_offset, self.next_offset));
+        let Walked { slices, bytes, next_offset, .. } = walked;
+        Ok(Some(Run { slices, bytes, first_offset, next_offset, committed, earliest }))
+    }
+
+    /// Moves forward in the present segment to a place that its index knows.
+    async fn jump(
+        &mut self,
+        in_sealed: impl Fn(&SegmentReader) -> FilePosition,
+        in_active: impl Fn(&ActiveSegment) -> Option<FilePosition>,
+    ) -> Result<(), ReadError> {
+        let step = self.log.with_open(|open| open.step(self, 0));
+        let to = match step {
+            Ok(Step::Sealed(sealed)) => {
+                self.open_sealed(&sealed).await?;
+                self.sealed.as_deref().map(in_sealed)
+            }
+            Ok(Step::Growing { segment, limit }) => in_active(&segment).filter(|at| *at < limit),
+            Ok(Step::Run(_)) => {
+                let readable = self.log.with_open(|open| open.readable.clone());
+                readable
+                    .ok()
+                    .and_then(|end| in_active(&end.segment).filter(|at| *at < end.position))
+            }
+            _ => None,
+        };
+        if let Some(to) = to.filter(|to| *to > self.position) {
+            // The offset there is in its batch's header; the walk takes it from the first one.
+            self.position = to;
+            self.disk = None;
+            self.next_offset = self.offset_at(to).await?;
+        }
+        Ok(())
+    }
+
+    /// Base offset of the batch at `position` of the present segment.
+    async fn offset_at(&mut self, position: FilePosition) -> Result<Offset, ReadError> {
+        let Some(mut disk) = self.disk_reader().await? else { return Ok(self.next_offset) };
+        let base = disk.base_offset_at(position).await;
+        let base = base.map_err(|error| self.log.read_error(error))?;
+        Ok(base.unwrap_or(self.next_offset))
+    }
+
+    /// A reader of the present segment from the present position on.
+    async fn disk_reader(&mut self) -> Result<Option<DiskReader>, ReadError> {
+        let position = self.position;
+        match self.log.with_open(|open| open.place_of(self)) {
+            Ok(Some(Source::Sealed(sealed))) => {
+                let (file, salt, end) = self.open_sealed(&sealed).await?;
+                Ok(Some(DiskReader::new(file, salt, position, end)))
+            }
+            Ok(Some(Source::Growing(segment, limit))) => Ok(segment
+                .file()
+                .map(|file| DiskReader::new(file, segment.header().salt, position, limit))),
+            Ok(None) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Skips batches until one fulfils `wanted`, within the present segment and those behind it.
+    async fn walk_until(&mut self, wanted: impl Fn(&Walked) -> bool) -> Result<(), ReadError> {
+        loop {
+            let end = self.log.with_open(|open| open.durable);
+            if self.next_offset >= end.map_err(|_| ReadError::Stopping)? {
+                return Ok(());
+            }
+            let Some(mut disk) = self.disk_reader().await? else { return Ok(()) };
+            loop {
+                let one = disk.run(self.position, self.next_offset, 1).await;
+                let one = one.map_err(|error| self.log.read_error(error))?;
+                let Some(batch) = one else { break };
+                if wanted(&batch) {
+                    return Ok(());
+                }
+                self.position += batch.bytes as u64;
+                self.next_offset = batch.next_offset;
+            }
+            match self.log.with_open(|open| open.segment_after(self.segment)) {
+                Ok(Some(next)) => self.enter(next),
+                Ok(None) | Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// What a segment is read from.
+enum Source {
+    Sealed(Rc<SealedSegment>),
+    Growing(Rc<ActiveSegment>, FilePosition),
+}
+
+impl OpenLog {
+    fn place_of(&self, cursor: &Cursor) -> Option<Source> {
+        if cursor.segment == self.readable_base() {
+            let segment = Rc::clone(&self.readable.segment);
+            return Some(Source::Growing(segment, self.readable.position));
+        }
+        let sealed = self.sealed.iter().find(|sealed| sealed.base_offset == cursor.segment)?;
+        Some(Source::Sealed(Rc::clone(sealed)))
+    }
+
+    fn segment_after(&self, base: Offset) -> Option<Offset> {
+        let sealed = self.sealed.iter().find(|sealed| sealed.base_offset == base)?;
+        Some(sealed.end_offset)
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor")
+            .field("partition", &self.log.id)
+            .field("next_offset", &self.next_offset)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,244 @@
+//! The flush of one partition: groups of batches to stable storage, one group at a time.
+//!
+//! The task starts with the first append and ends when nothing is left. It takes whatever has
+//! arrived, writes it with all writes at once, syncs, answers, and takes what has arrived
+//! meanwhile: under load groups grow by themselves, and no timer is needed.
+//!
+//! io_uring orders nothing, so fdatasync is submitted after all writes of the group have completed,
+//! and a segment is synced before the first write to the next.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use forebay_format::FilePosition;
+use futures_util::future::{Either, select, try_join_all};
+
+use super::FsyncPolicy;
+use super::partition::{OpenLog, PartitionLog, ReadableEnd, Rolled, Unflushed};
+use super::tail::GroupBuffer;
+use crate::clock::Clock;
+use crate::runtime::{sleep, spawn};
+use crate::segment::{ActiveSegment, Chain, SealedSegment};
+
+/// What one turn of the loop writes.
+struct Part {
+    segment: Rc<ActiveSegment>,
+    group: Vec<GroupBuffer>,
+    end: FilePosition,
+    chain: Chain,
+    seals: bool,
+    counts: Unflushed,
+}
+
+/// What was written since the last sync.
+struct Written {
+    segment: Rc<ActiveSegment>,
+    group: Vec<GroupBuffer>,
+    end: FilePosition,
+    chain: Chain,
+}
+
+/// Flushes until nothing is left; then the log is marked as not flushing.
+pub(super) async fn run(log: Rc<PartitionLog>) {
+    let mut unsynced: Option<Written> = None;
+    let mut sync_due = Clock::monotonic();
+    loop {
+        let seen = log.work.version();
+        let part = match log.with_open(|open| open.next_part(unsynced.is_none())) {
+            Ok(part) => part,
+            // Out of service meanwhile: answers were given when that happened.
+            Err(_) => return,
+        };
+        let turn = match part {
+            Some(part) => log.write(part, &mut unsynced, &mut sync_due).await,
+            None if unsynced.is_none() => {
+                log.progress.raise();
+                return;
+            }
+            None if log.sync_is_due(sync_due) => log.sync(&mut unsynced, &mut sync_due).await,
+            None => {
+                until(sync_due, log.work.beyond(seen)).await;
+                Ok(())
+            }
+        };
+        if let Err(error) = turn {
+            log.poison(&error);
+            return;
+        }
+    }
+}
+
+/// Waits for `earlier`, but not beyond `deadline`.
+async fn until(deadline: Instant, earlier: impl Future<Output = ()>) {
+    let left = deadline.saturating_duration_since(Clock::monotonic());
+    match select(pin!(sleep(left)), pin!(earlier)).await {
+        Either::Left(_) | Either::Right(_) => {}
+    }
+}
+
+impl OpenLog {
+    /// The next part to write. With nothing to do, and nothing unsynced, the task ends.
+    fn next_part(&mut self, may_end: bool) -> Option<Part> {
+        let counts = std::mem::take(&mut self.unflushed);
+        if let Some(Rolled { segment, group, end, chain }) = self.rolled.pop_front() {
+            return Some(Part { segment, group, end, chain, seals: true, counts });
+        }
+        if self.tail.is_dirty() {
+            let segment = Rc::clone(&self.active);
+            let end = FilePosition::new(self.tail.end());
+            let group = self.tail.take_group();
+            return Some(Part { segment, group, end, chain: self.chain, seals: false, counts });
+        }
+        self.unflushed = counts;
+        if may_end {
+            self.flushing = false;
+            // Refusals and duplicates wait in line for batches that are durable by now.
+            self.written_acks.complete_upto(self.durable, true);
+            self.durable_acks.complete_upto(self.durable, true);
+        }
+        None
+    }
+}
+
+impl PartitionLog {
+    fn sync_is_due(&self, due: Instant) -> bool {
+        matches!(self.context.fsync, FsyncPolicy::Batch) || Clock::monotonic() >= due
+    }
+
+    async fn write(
+        self: &Rc<Self>,
+        part: Part,
+        unsynced: &mut Option<Written>,
+        sync_due: &mut Instant,
+    ) -> io::Result<()> {
+        let Part { segment, group, end, chain, seals, counts } = part;
+        if segment.file().is_none() {
+            segment.create(&self.path, &self.context.pool).await?;
+            self.progress.raise();
+        }
+        let Some(file) = segment.file() else {
+            return Err(io::Error::other("a segment without a file was written to"));
+        };
+        let started = Clock::monotonic();
+        segment.write_ahead(counts.bytes, end.get(), &self.context.pool).await?;
+        match group.as_slice() {
+            [single] => file.write(&single.buffer, single.position).await?,
+            many => {
+                let writes = many.iter().map(|part| file.write(&part.buffer, part.position));
+                try_join_all(writes).await?;
+            }
+        }
+        self.count(counts, started.elapsed());
+        // Only one segment is ever unsynced: rolling syncs.
+        let written = unsynced.get_or_insert_with(|| Written {
+            segment: Rc::clone(&segment),
+            group: Vec::new(),
+            end,
+            chain,
+        });
+        written.group.extend(group);
+        (written.end, written.chain) = (end, chain);
+        if seals || self.sync_is_due(*sync_due) {
+            self.sync(unsynced, sync_due).await?;
+        } else {
+            self.if_open(|open| open.written_acks.complete_upto(chain.next_offset, false));
+        }
+        if seals {
+            self.seal(&segment, end, chain);
+            // The next segment may stay empty for long, and must exist for a clean stop.
+            let next = self.with_open(|open| {
+                open.rolled
+                    .front()
+                    .map_or_else(|| Rc::clone(&open.active), |r| Rc::clone(&r.segment))
+            });
+            if let Ok(next) = next {
+                next.create(&self.path, &self.context.pool).await?;
+                self.progress.raise();
+            }
+        }
+        Ok(())
+    }
+
+    async fn sync(
+        self: &Rc<Self>,
+        unsynced: &mut Option<Written>,
+        sync_due: &mut Instant,
+    ) -> io::Result<()> {
+        let Some(written) = unsynced.take() else { return Ok(()) };
+        let Written { segment, group, end, chain } = written;
+        let started = Clock::monotonic();
+        if let Some(file) = segment.file() {
+            file.sync().await?;
+        }
+        self.context.metrics.sync_nanoseconds.add(nanoseconds(started.elapsed()));
+        if let FsyncPolicy::Interval(interval) = self.context.fsync {
+            *sync_due = Clock::monotonic() + interval;
+        }
+        let cached = group.len();
+        self.if_open(|open| {
+            if Rc::ptr_eq(&segment, &open.active) {
+                open.synced = end;
+            }
+            for part in group {
+                open.cache.push(segment.header().base_offset, part);
+            }
+            open.set_durable(chain.next_offset, ReadableEnd { segment, position: end });
+            open.written_acks.complete_upto(chain.next_offset, true);
+            open.durable_acks.complete_upto(chain.next_offset, true);
+        });
+        for _ in 0..cached {
+            self.context.cached(self);
+        }
+        self.progress.raise();
+        Ok(())
+    }
+
+    /// Moves a full segment, all of it durable, to the sealed ones. Cutting it to its length and
+    /// writing its index follow in a task of their own: both can be made up for when they are lost.
+    fn seal(self: &Rc<Self>, segment: &Rc<ActiveSegment>, end: FilePosition, chain: Chain) {
+        let base_offset = segment.header().base_offset;
+        let sealed = SealedSegment::new(base_offset, chain.next_offset, end.get());
+        let sealed = Rc::new(sealed.unfinished(chain.append_time));
+        self.if_open(|open| open.sealed.push_back(Rc::clone(&sealed)));
+        let (log, segment) = (Rc::clone(self), Rc::clone(segment));
+        spawn(async move {
+            if let Err(error) = log.finish_sealed(&segment, end, chain).await {
+                let directory = log.path.directory().display();
+                tracing::warn!(%directory, %error, "index not written; it will be rebuilt");
+            }
+            sealed.finish();
+            log.progress.raise();
+            log.apply_retention().await;
+        });
+    }
+
+    async fn finish_sealed(
+        &self,
+        segment: &ActiveSegment,
+        end: FilePosition,
+        chain: Chain,
+    ) -> io::Result<()> {
+        if let Some(file) = segment.file() {
+            file.truncate(end.get()).await?;
+            file.sync().await?;
+        }
+        segment.write_index(&self.path, end, chain).await
+    }
+
+    fn count(&self, counts: Unflushed, took: Duration) {
+        let metrics = &self.context.metrics;
+        metrics.appended_batches.add(counts.batches);
+        metrics.appended_records.add(counts.records);
+        metrics.appended_bytes.add(counts.bytes);
+        metrics.flushes.add(1);
+        metrics.write_nanoseconds.add(nanoseconds(took));
+        metrics.buffer_bytes.set(self.context.pool.used_bytes());
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

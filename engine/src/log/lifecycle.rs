@@ -1,0 +1,179 @@
+//! Closing and removing a log.
+
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use forebay_format::CleanEntry;
+use forebay_format::names::SegmentFile;
+
+use super::partition::{NotOpen, OpenLog, PartitionLog, State};
+use crate::io::{remove_empty_directory, remove_file, remove_tree, replace_file};
+
+/// An open log that nobody used for this long is closed.
+const IDLE_CLOSE: Duration = Duration::from_secs(60);
+
+/// Closed logs are looked into this often, for retention by age.
+const VISIT_EVERY: Duration = Duration::from_secs(600);
+
+impl PartitionLog {
+    /// Looks after the log: retention, rolling by age, closing when idle. Returns whether it did
+    /// more than look.
+    pub(crate) async fn keep_house(self: &Rc<Self>, now: Instant) -> bool {
+        let idle = match self.with_open(|open| {
+            open.is_quiet() && now.saturating_duration_since(open.last_used) >= IDLE_CLOSE
+        }) {
+            Ok(idle) => idle,
+            Err(NotOpen::Closed) => return self.visit(now).await,
+            Err(NotOpen::Busy | NotOpen::Never(_)) => return false,
+        };
+        self.roll_by_age().await;
+        self.apply_retention().await;
+        if idle && let Err(error) = self.close_if_quiet().await {
+            tracing::warn!(partition = %self.id, %error, "an idle log could not be closed");
+        }
+        true
+    }
+
+    async fn visit(self: &Rc<Self>, now: Instant) -> bool {
+        let due = now.saturating_duration_since(self.visited.get()) >= VISIT_EVERY;
+        if !due || !self.has_data() {
+            return false;
+        }
+        self.visited.set(now);
+        // What is wrong with it was logged, and is told to whoever uses it.
+        self.ensure_open().await.ok();
+        true
+    }
+
+    fn has_data(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Closed(Some(_)))
+    }
+
+    /// Opens the log if it has files that no clean stop vouches for, so that damage is found
+    /// early and not by the first reader.
+    pub(crate) async fn check_after_crash(self: &Rc<Self>) {
+        if matches!(&*self.state.borrow(), State::Closed(None))
+            && crate::io::file_names(self.path.directory().to_owned())
+                .await
+                .is_ok_and(|names| names.is_some())
+        {
+            self.ensure_open().await.ok();
+        }
+    }
+
+    /// Waits until nothing is in flight, and closes. `None` when there is nothing on disk, or the
+    /// log is out of service.
+    pub(crate) async fn close(self: &Rc<Self>) -> Option<CleanEntry> {
+        loop {
+            let seen = self.progress.version();
+            match self.close_if_quiet().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.work.raise();
+                    self.progress.beyond(seen).await;
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(partition = %self.id, %error, "closed without a clean mark");
+                    return None;
+                }
+            }
+            return match &*self.state.borrow() {
+                State::Closed(entry) => entry.clone(),
+                _ => None,
+            };
+        }
+    }
+
+    /// Closes when nothing is in flight. `false`: something is.
+    async fn close_if_quiet(self: &Rc<Self>) -> io::Result<bool> {
+        let state = self.state.replace(State::Closing);
+        let mut open = match state {
+            State::Open(open) if open.is_quiet() && !open.retaining => open,
+            State::Closed(_) | State::Failed(_) | State::Removed => {
+                self.state.replace(state);
+                return Ok(true);
+            }
+            State::Open(_) | State::Opening | State::Closing => {
+                self.state.replace(state);
+                return Ok(false);
+            }
+        };
+        let entry = self.write_clean_state(&mut open).await;
+        drop(open);
+        let closed = entry.as_ref().map_or(None, Clone::clone);
+        self.state.replace(State::Closed(closed));
+        let metrics = &self.context.metrics.open_partitions;
+        metrics.set(metrics.get().saturating_sub(1));
+        self.progress.raise();
+        entry.map(|_| true)
+    }
+
+    /// What makes the next open need no scan. On stable storage on return.
+    async fn write_clean_state(&self, open: &mut OpenLog) -> io::Result<Option<CleanEntry>> {
+        if let Some(spare) = open.spare.take() {
+            self.context.spares.put_back(spare).await?;
+        }
+        if !open.on_disk {
+            return Ok(None);
+        }
+        let status = open.status();
+        open.active.write_index(&self.path, open.active_end(), open.chain).await?;
+        let producers = self.path.file(SegmentFile::Producers, open.chain.next_offset);
+        match open.producer_snapshot() {
+            Some(table) => replace_file(producers, table).await?,
+            None => remove_file(producers).await?,
+        }
+        let began_before = open.active.header().epochs.latest();
+        let epochs = open.epochs.entries().iter().copied();
+        Ok(Some(CleanEntry {
+            partition: self.id,
+            replica: open.meta.replica,
+            promised_epoch: open.meta.promised_epoch,
+            log_start: open.meta.log_start,
+            committed: open.durable,
+            active_segment: open.active.header().base_offset,
+            salt: open.active.header().salt,
+            end_offset: open.chain.next_offset,
+            end_position: open.active_end(),
+            last_header_crc: open.chain.header_crc,
+            last_epoch: open.chain.epoch,
+            last_append_time: open.chain.append_time,
+            size_bytes: status.size_bytes,
+            segments: u32::try_from(status.segments).unwrap_or(u32::MAX),
+            epochs: epochs.filter(|e| began_before.is_none_or(|b| e.epoch > b.epoch)).collect(),
+        }))
+    }
+
+    /// Takes the log out of service and removes its files. Gone durably on return.
+    ///
+    /// # Errors
+    /// A file could not be removed; calling again goes on.
+    pub(crate) async fn remove(self: &Rc<Self>) -> io::Result<()> {
+        self.removing.set(true);
+        self.progress.raise();
+        loop {
+            let seen = self.progress.version();
+            let state = self.state.replace(State::Removed);
+            let waits = match &state {
+                State::Open(open) => !open.is_quiet() || open.retaining,
+                State::Opening | State::Closing => true,
+                State::Closed(_) | State::Failed(_) | State::Removed => false,
+            };
+            if !waits {
+                break;
+            }
+            self.state.replace(state);
+            self.work.raise();
+            self.progress.beyond(seen).await;
+        }
+        self.progress.raise();
+        let directory = self.path.directory().to_owned();
+        remove_tree(directory.clone()).await?;
+        match directory.parent() {
+            Some(topic) => remove_empty_directory(topic.to_owned()).await,
+            None => Ok(()),
+        }
+    }
+}

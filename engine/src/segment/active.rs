@@ -1,0 +1,220 @@
+//! The segment that batches are appended to.
+//!
+//! It exists in memory first: its header, salt and positions are fixed when the log rolls, so that
+//! appends go on at once. The file follows when the segment before is durable:
+//!
+//! ```text
+//! rolled ──create(spare)──▶ on disk, header durable under its name ──seal──▶ SealedSegment
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::io;
+
+use forebay_format::names::SegmentFile;
+use forebay_format::segment::SEGMENT_HEADER_BYTES;
+use forebay_format::{FilePosition, SegmentHeader};
+
+use super::{ActiveIndex, SegmentPath, Spare};
+use crate::io::{
+    BLOCK_BYTES, Buffer, BufferPool, DirectFile, block_ceil, rename_durably, replace_file,
+};
+
+/// Zeros written ahead of the tail at once, in bytes: as much again as the file holds, between
+/// these. A write into blocks that were allocated and never written commits the filesystem's
+/// journal; writing a stretch of them beforehand makes one commit of many.
+const WRITE_AHEAD_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 20;
+
+/// Groups of at least this many bytes carry their own journal commit without showing it, and are
+/// written straight into fresh blocks.
+const LARGE_GROUP_BYTES: u64 = 1 << 20;
+
+/// What a segment is made from.
+#[derive(Debug)]
+struct Pending {
+    spare: Spare,
+    /// The producer table at the segment's start, encoded; `None` when it is empty.
+    producers: Option<Vec<u8>>,
+}
+
+/// A segment that still grows.
+#[derive(Debug)]
+pub(crate) struct ActiveSegment {
+    header: SegmentHeader,
+    /// `None` until [`ActiveSegment::create`].
+    file: RefCell<Option<DirectFile>>,
+    /// What `create` makes it from.
+    pending: RefCell<Option<Pending>>,
+    /// Space that is reserved on the disk. Invariant: no append is admitted beyond it.
+    allocated_bytes: Cell<u64>,
+    /// Invariant: every block below was written at least once.
+    written_bytes: Cell<u64>,
+    index: RefCell<ActiveIndex>,
+}
+
+impl ActiveSegment {
+    /// A segment that is to be made from `spare`, and lives in memory until then. `producers` is
+    /// the producer table at its start, encoded; `None` when that is empty.
+    pub(crate) fn rolled(
+        header: SegmentHeader,
+        spare: Spare,
+        producers: Option<Vec<u8>>,
+        index_interval_bytes: u64,
+    ) -> Self {
+        let index = ActiveIndex::new(header.base_offset, index_interval_bytes);
+        Self {
+            header,
+            file: RefCell::new(None),
+            allocated_bytes: Cell::new(spare.allocated_bytes),
+            pending: RefCell::new(Some(Pending { spare, producers })),
+            written_bytes: Cell::new(0),
+            index: RefCell::new(index),
+        }
+    }
+
+    /// A segment that an earlier run left, good up to `end`.
+    pub(crate) fn reopened(
+        header: SegmentHeader,
+        file: DirectFile,
+        file_bytes: u64,
+        end: FilePosition,
+        index: ActiveIndex,
+    ) -> Self {
+        Self {
+            header,
+            file: RefCell::new(Some(file)),
+            pending: RefCell::new(None),
+            allocated_bytes: Cell::new(file_bytes),
+            written_bytes: Cell::new(block_ceil(end.get())),
+            index: RefCell::new(index),
+        }
+    }
+
+    /// A segment of a log that has nothing on disk: no space, and nothing to make it from.
+    pub(crate) fn absent(header: SegmentHeader, index_interval_bytes: u64) -> Self {
+        let index = ActiveIndex::new(header.base_offset, index_interval_bytes);
+        Self {
+            header,
+            file: RefCell::new(None),
+            pending: RefCell::new(None),
+            allocated_bytes: Cell::new(0),
+            written_bytes: Cell::new(0),
+            index: RefCell::new(index),
+        }
+    }
+
+    /// Makes the segment's file, unless it is there. When this returns, producer table and header
+    /// are on stable storage under their names; before, the segment's name does not exist.
+    pub(crate) async fn create(&self, path: &SegmentPath, pool: &BufferPool) -> io::Result<()> {
+        let Some(Pending { spare, producers }) = self.pending.take() else { return Ok(()) };
+        if let Some(table) = producers {
+            let name = path.file(SegmentFile::Producers, self.header.base_offset);
+            replace_file(name, table).await?;
+        }
+        let mut block = pool.take(SEGMENT_HEADER_BYTES);
+        let header = block.bytes_mut().first_chunk_mut::<SEGMENT_HEADER_BYTES>();
+        self.header.encode(header.expect("every buffer holds a block"));
+        spare.file.write(&block.freeze(SEGMENT_HEADER_BYTES), 0).await?;
+        spare.file.sync().await?;
+        let name = path.file(SegmentFile::Log, self.header.base_offset);
+        rename_durably(spare.file.path().to_owned(), name.clone()).await?;
+        self.written_bytes.set(spare.written_bytes.max(SEGMENT_HEADER_BYTES as u64));
+        self.file.replace(Some(spare.file.renamed(name)));
+        Ok(())
+    }
+
+    /// Whose it is, where it starts, and the salt of this life of the file.
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    /// The file, once there is one.
+    pub(crate) fn file(&self) -> Option<DirectFile> {
+        self.file.borrow().clone()
+    }
+
+    /// Bytes of the file that appends may fill.
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        self.allocated_bytes.get()
+    }
+
+    /// The index, to look up or to extend.
+    pub(crate) fn index(&self) -> &RefCell<ActiveIndex> {
+        &self.index
+    }
+
+    /// Reserves disk space up to `bytes`.
+    ///
+    /// # Errors
+    /// `StorageFull`; nothing is lost then.
+    pub(crate) async fn extend(&self, bytes: u64) -> io::Result<()> {
+        let Some(file) = self.file() else { return Ok(()) };
+        file.allocate(bytes).await?;
+        self.allocated_bytes.set(self.allocated_bytes.get().max(bytes));
+        Ok(())
+    }
+
+    /// Before a small group that ends at `end`: zeros on the blocks behind it, unless they were
+    /// written already.
+    pub(crate) async fn write_ahead(
+        &self,
+        group_bytes: u64,
+        end: u64,
+        pool: &BufferPool,
+    ) -> io::Result<()> {
+        let end = block_ceil(end);
+        let written = self.written_bytes.get();
+        let Some(file) = self.file() else { return Ok(()) };
+        if end <= written {
+            return Ok(());
+        }
+        self.written_bytes.set(end);
+        if group_bytes >= LARGE_GROUP_BYTES {
+            return Ok(());
+        }
+        let ahead = end.clamp(*WRITE_AHEAD_BYTES.start(), *WRITE_AHEAD_BYTES.end());
+        let target =
+            (end + ahead).min(self.allocated_bytes.get() / BLOCK_BYTES as u64 * BLOCK_BYTES as u64);
+        if target > end {
+            write_zeros(&file, end..target, pool).await?;
+            self.written_bytes.set(target);
+        }
+        Ok(())
+    }
+
+    /// Writes the index file. When this returns it is on stable storage.
+    pub(crate) async fn write_index(
+        &self,
+        path: &SegmentPath,
+        end: FilePosition,
+        chain: super::Chain,
+    ) -> io::Result<()> {
+        let image = self.index.borrow().image(self.header.salt, end, chain);
+        replace_file(path.file(SegmentFile::Index, self.header.base_offset), image).await
+    }
+}
+
+/// Writes zeros, in large writes one after the other. Not durable on return.
+pub(crate) async fn write_zeros(
+    file: &DirectFile,
+    range: std::ops::Range<u64>,
+    pool: &BufferPool,
+) -> io::Result<()> {
+    let mut at = range.start;
+    let mut zeros: Option<Buffer> = None;
+    while at < range.end {
+        let bytes = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+        let bytes = bytes.min(BufferPool::largest_class());
+        let buffer = match zeros.take().filter(|buffer| buffer.len() == bytes) {
+            Some(buffer) => buffer,
+            None => {
+                let mut buffer = pool.take(bytes);
+                buffer.bytes_mut()[..bytes].fill(0);
+                buffer.freeze(bytes)
+            }
+        };
+        file.write(&buffer, at).await?;
+        at += bytes as u64;
+        zeros = Some(buffer);
+    }
+    Ok(())
+}
