@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use forebay_format::batch::BatchError;
-use forebay_format::{AdmissionError, FilePosition, Offset};
+use forebay_format::{ProducerError, FilePosition, Offset};
 use thiserror::Error;
 
 /// A partition whose durable bytes are damaged. It serves nothing until an operator acts.
@@ -65,7 +65,7 @@ pub enum AppendError {
     Control,
     /// Producer id, epoch and sequence do not fit what was appended before. It is not in the log.
     #[error(transparent)]
-    Producer(#[from] AdmissionError),
+    Producer(#[from] ProducerError),
     /// There was no room. It is not in the log.
     #[error(transparent)]
     Refused(#[from] ReserveError),
