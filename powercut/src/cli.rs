@@ -1,16 +1,18 @@
 //! The command line: what can be asked for, and what the exit code says.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::campaign::{self, Plan, Progress};
-use crate::host::{Interrupt, enter_own_mount_namespace, missing_requirements};
+use crate::host::{Interrupt, Scratch, enter_own_mount_namespace, missing_requirements};
 use crate::report::Report;
+use crate::served::{Served, ServerProgram};
 use crate::stand_in::{self, Mistake, StandIn, WriterOptions};
-use crate::subject::{RigError, Subject};
+use crate::subject::{RigError, Subject, with_causes};
+use crate::trial::Court;
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -31,6 +33,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Cut the power of the real server.
+    Run(Run),
+    /// Judge again what an earlier run kept with `--keep`.
+    Judge {
+        /// The directory that the run named.
+        kept: PathBuf,
+        #[command(flatten)]
+        server: ServerPath,
+    },
     /// Cut the power of a stand-in for the server, with and without mistakes on purpose: shows
     /// that the rig itself works.
     SelfTest {
@@ -44,6 +55,54 @@ enum Command {
     Check,
     #[command(hide = true)]
     StandInWriter(WriterOptions),
+}
+
+#[derive(Debug, Clone, Args)]
+struct Run {
+    /// How many cuts.
+    #[arg(long, default_value_t = 20)]
+    cuts: usize,
+    /// After so many cuts, the workload is run and recorded anew.
+    #[arg(long, value_name = "CUTS", default_value_t = 50)]
+    cuts_per_recording: usize,
+    /// Size of the disk.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    disk_mib: u64,
+    /// Record with this mistake: `skip-fdatasync` or `skip-directory-fsync`. The server must be
+    /// built with the feature `fault-injection`.
+    #[arg(long, value_name = "NAME")]
+    fault: Option<String>,
+    /// Succeed when something is lost, and only then; end there.
+    #[arg(long)]
+    expect_loss: bool,
+    #[command(flatten)]
+    server: ServerPath,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+struct ServerPath {
+    /// The `forebay` binary; by default the one beside this program.
+    #[arg(long = "server", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+impl ServerPath {
+    fn program(&self) -> Result<ServerProgram, RigError> {
+        let path = match &self.path {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()
+                .map_err(RigError::at("cannot find the rig itself"))?
+                .with_file_name("forebay"),
+        };
+        // Relative to here, not to the directories that programs are looked for in.
+        let path = std::path::absolute(&path).map_err(RigError::at("no server"))?;
+        if !path.is_file() {
+            return Err(RigError::Unusable(format!("there is no server at {}", path.display())));
+        }
+        Ok(ServerProgram { path, fault: None })
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -95,11 +154,49 @@ fn run(command: &Command) -> Result<u8, RigError> {
     }
     match command {
         Command::Check | Command::StandInWriter(_) => Ok(DONE),
-        Command::SelfTest { cuts, common } => {
-            enter_own_mount_namespace().map_err(RigError::at("cannot run `unshare`"))?;
-            self_test(*cuts, common)
-        }
+        Command::SelfTest { cuts, common } => in_namespace(|| self_test(*cuts, common)),
+        Command::Run(options) => in_namespace(|| cut_the_server(options)),
+        Command::Judge { kept, server } => in_namespace(|| judge(kept, server)),
     }
+}
+
+fn in_namespace(work: impl FnOnce() -> Result<u8, RigError>) -> Result<u8, RigError> {
+    enter_own_mount_namespace().map_err(RigError::at("cannot run `unshare`"))?;
+    work()
+}
+
+fn cut_the_server(options: &Run) -> Result<u8, RigError> {
+    let session = Session::start(&options.common)?;
+    let judged = options.server.program()?;
+    let recorded = ServerProgram { fault: options.fault.clone(), ..judged.clone() };
+    let plan = Plan {
+        cuts: options.cuts,
+        cuts_per_recording: options.cuts_per_recording,
+        seed: session.seed,
+        parallel: options.common.parallel,
+        image_bytes: options.disk_mib << 20,
+        keep: options.common.keep.clone(),
+        stop_at_loss: options.expect_loss,
+    };
+    let report = session.campaign(&Served { recorded, judged }, &plan)?;
+    let expectation =
+        if options.expect_loss { Expectation::Loss } else { Expectation::NothingLost };
+    let name = options.fault.as_ref().map(|fault| format!("forebay, {fault}"));
+    session.conclude(name.as_deref().unwrap_or("forebay"), &report, expectation)
+}
+
+fn judge(kept: &Path, server: &ServerPath) -> Result<u8, RigError> {
+    let interrupt = Interrupt::listen().map_err(RigError::at("cannot listen for signals"))?;
+    let judged = server.program()?;
+    let subject = Served { recorded: judged.clone(), judged };
+    let scratch = Scratch::mount().map_err(RigError::at("cannot mount scratch memory"))?;
+    let court = Court { subject: &subject, scratch: &scratch, keep: None, interrupt: &interrupt };
+    let verdict = court.try_kept(kept)?;
+    for loss in &verdict.losses {
+        say(&loss.to_string());
+    }
+    say(&format!("{} promises checked", verdict.promises_checked));
+    Ok(if verdict.losses.is_empty() { DONE } else { FAILED })
 }
 
 /// Cuts within which each mistake of the stand-in must show.
@@ -200,14 +297,4 @@ impl Session {
 /// For people, on stderr. Nobody is left to tell if that fails.
 fn say(line: &str) {
     drop(writeln!(io::stderr().lock(), "{line}"));
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }

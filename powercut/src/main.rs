@@ -13,8 +13,6 @@
 //!                                                   └── every ack stamped before the cut is there
 //! ```
 
-#![expect(dead_code, reason = "the subject that drives the real server is on its way")]
-
 mod campaign;
 mod cli;
 mod disk;
@@ -22,6 +20,7 @@ mod host;
 mod recording;
 mod report;
 mod seed;
+mod served;
 mod stand_in;
 mod subject;
 mod trial;

@@ -103,3 +103,14 @@ pub(crate) trait Subject: Sync {
     /// A name for facts of one sort. Cuts are aimed at each sort equally often, the rare ones too.
     fn sort(fact: &Self::Fact) -> &'static str;
 }
+
+/// The text of an error and of everything that led to it.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}

@@ -72,6 +72,11 @@ pub(crate) struct DiskClock {
 }
 
 impl DiskClock {
+    /// Of a disk on which nothing happens any more.
+    pub(crate) fn stopped_at(position: Position) -> Self {
+        Self { end: Arc::new(AtomicU64::new(position.get())) }
+    }
+
     /// Everything that the caller has heard of happened before this.
     pub(crate) fn now(&self) -> Position {
         Position::new(self.end.load(Ordering::SeqCst))

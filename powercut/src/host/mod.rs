@@ -15,7 +15,7 @@ mod patience;
 mod requirements;
 mod scratch;
 
-pub(crate) use self::child::Child;
+pub(crate) use self::child::{Child, Stop};
 pub(crate) use self::interrupt::Interrupt;
 pub(crate) use self::mounts::{Backing, MountedImage, format_image};
 pub(crate) use self::namespace::enter_own_mount_namespace;
