@@ -167,6 +167,12 @@ impl BatchBuilder {
         batch
     }
 
+    /// Gives the memory of batches that were handed out back as soon as they are dropped, instead of
+    /// keeping it for later ones. For a producer that falls idle.
+    pub fn release_buffers(&mut self) {
+        self.used = VecDeque::new();
+    }
+
     #[cold]
     fn make_room(&mut self, needed: usize) -> Result<(), PushError> {
         if !self.is_empty() {
@@ -370,8 +376,11 @@ mod tests {
         assert_ne!(second.as_ptr(), place);
         assert_eq!(read(&first).1, [Some(vec![1; 100])]);
         drop(first);
-        assert_eq!(build(3).as_ptr(), place);
+        let third = build(3);
+        assert_eq!(third.as_ptr(), place);
         assert_eq!(read(&second).1, [Some(vec![2; 100])]);
+        builder.release_buffers();
+        assert!(third.is_unique() && second.is_unique());
     }
 
     #[test]

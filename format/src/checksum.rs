@@ -1,4 +1,8 @@
 //! CRC32C (Castagnoli), the one checksum of the format. Which crate computes it is decided here.
+//!
+//! `crc32c` against `crc-fast` 1.10, on a Zen core without AVX-512, other work beside it: 22–23
+//! against 17 GB/s at 1 MiB, 65–69 against 89–128 ns at 1000 bytes, 20 against 10–16 ns at 100. Large
+//! batches decide throughput, so it is `crc32c`. With AVX-512 the comparison is worth repeating.
 
 /// CRC32C of `bytes`.
 #[inline]

@@ -1,7 +1,7 @@
-//! Records in an uncompressed payload: reading them, and counting them without reading.
+//! Records in an uncompressed payload, read one after the other.
 //!
-//! The bytes are whatever a client sent. The server only counts ([`crate::record_counter`]); what is inside a
-//! record is checked when somebody reads it ([`Records`]).
+//! The bytes are whatever a client sent. The server only counts ([`crate::record_counter`]); what is
+//! inside a record is checked when somebody reads it ([`Records`]).
 
 use std::str;
 
