@@ -31,7 +31,7 @@ fn surface(files: &FileDescriptorSet) -> Vec<String> {
 }
 
 fn describe_message(name: &str, message: &DescriptorProto, lines: &mut Vec<String>) {
-    let is_map_entry = message.options.as_ref().is_some_and(|options| options.map_entry());
+    let is_map_entry = message.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry);
     lines.push(format!("message {name}{}", if is_map_entry { " (map entry)" } else { "" }));
     for field in &message.field {
         lines.push(format!("  {name} {}", describe_field(message, field)));

@@ -52,7 +52,7 @@ pub use consumer::{
     ConsumeError, ConsumedBatch, ConsumedRecords, Consumer, ConsumerOptions, Event, OutOfRange,
     StartAt, SubscribeError,
 };
-pub use forebay_format::{Offset, PartitionIndex, TimestampMs};
+pub use forebay_format::{Offset, PartitionIndex, RecordRef, TimestampMs, limits};
 pub use metadata::{
     ClusterMetadata, Node, PartitionMetadata, PartitionStatus, TopicDescription, TopicMetadata,
     TopicSummary,

@@ -1,0 +1,288 @@
+//! The words of the command line, and their help texts.
+//!
+//! Not here: what they do. Each command takes its own struct of this file.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{duration, output::Format, range::Range};
+
+/// A commit log that you reach with gRPC: an acknowledged record is on stable storage.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 error, 2 usage, 3 a condition is false, 4 unreachable or timed out, \
+                        130 interrupted."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node
+    Serve(Serve),
+    /// Create, look at, fill and read topics
+    #[command(subcommand)]
+    Topic(Topic),
+    /// Print a script that completes this command line in your shell
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// Flags go before the environment (`FOREBAY_SECTION__KEY`), which goes before the file.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The configuration file, in TOML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the data is kept [default: ./forebay-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<String>,
+    /// Where gRPC clients connect; each shard also listens on a port of its own that follows this one
+    /// [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Where metrics and health are served [default: 127.0.0.1:7480]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) http: Option<String>,
+    /// How many shards, each with a core of its own [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<String>,
+    /// This node's number
+    #[arg(long, value_name = "ID")]
+    pub(crate) node_id: Option<String>,
+    /// The address that clients are told, where it differs from the one listened on
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topic {
+    /// Make a topic
+    Create(Create),
+    /// List the topics
+    List(List),
+    /// Show a topic's partitions, leaders and offsets
+    Describe(Describe),
+    /// Delete topics, with all their records
+    Delete(Delete),
+    /// Append records that are read from standard input
+    Produce(Produce),
+    /// Print records
+    Consume(Consume),
+}
+
+/// How a node is reached.
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// Nodes to begin with; any of them will do
+    #[arg(
+        long,
+        env = "FOREBAY_ENDPOINT",
+        value_name = "HOST:PORT[,…]",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7400"
+    )]
+    pub(crate) endpoint: Vec<String>,
+}
+
+/// How data is printed.
+#[derive(Debug, Args)]
+pub(crate) struct Print {
+    /// How data is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The topic's name: up to 249 letters, digits, dots, dashes and underscores
+    pub(crate) name: String,
+    /// How many partitions
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) partitions: u32,
+    /// On how many nodes [default: the server's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) replication_factor: Option<u32>,
+    /// A setting of the topic, such as `retention_size=4GiB`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    pub(crate) settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Describe {
+    /// The topic
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The topics
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Produce {
+    /// The topic; made on first use where the server allows it
+    pub(crate) topic: String,
+    /// How a record is written: %v value, %k key, %% a percent sign; \n \t \r \0 \\ \xHH as usual
+    #[arg(short = 'f', value_name = "PATTERN", default_value = r"%v\n")]
+    pub(crate) pattern: String,
+    /// The partition [default: by key, and without a key whichever is convenient]
+    #[arg(long, short, value_name = "N")]
+    pub(crate) partition: Option<u32>,
+    /// The key of every record
+    #[arg(long, short, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// How many replicas hold a batch fsynced before it counts as acknowledged: none, leader, quorum, all,
+    /// or a number [default: the topic's]
+    #[arg(long, value_name = "WHO", value_parser = acks)]
+    pub(crate) acks: Option<Acks>,
+    /// Give up on a batch that is not acknowledged in this time [default: try without end]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// Print the sum alone, not a line per batch
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+/// Whom an acknowledgement waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acks {
+    None,
+    Leader,
+    Quorum,
+    All,
+    Replicas(u32),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Consume {
+    /// The topic
+    pub(crate) topic: String,
+    /// Where to begin: start, end, an offset, +N after the start, -N before the end, @-1h an hour ago;
+    /// with :end after it, stop at today's end
+    #[arg(
+        short = 'o',
+        long = "offset",
+        value_name = "PLACE",
+        default_value = "start",
+        allow_hyphen_values = true
+    )]
+    pub(crate) range: Range,
+    /// Stop after so many records
+    #[arg(short = 'n', long = "num", value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// A partition to read; may be repeated [default: all]
+    #[arg(long = "partition", short, value_name = "N")]
+    pub(crate) partitions: Vec<u32>,
+    /// How a record is printed: %v value, %k key, %t topic, %p partition, %o offset, %d time in
+    /// milliseconds, %h headers, %V and %K sizes of value and key in bytes, %% a percent sign;
+    /// \n \t \r \0 \\ \xHH as usual
+    #[arg(short = 'f', value_name = "PATTERN", default_value = r"%v\n", conflicts_with = "format")]
+    pub(crate) pattern: String,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a setting is written KEY=VALUE, for example retention_size=4GiB".to_owned()),
+    }
+}
+
+fn acks(text: &str) -> Result<Acks, String> {
+    Ok(match text {
+        "none" => Acks::None,
+        "leader" => Acks::Leader,
+        "quorum" => Acks::Quorum,
+        "all" => Acks::All,
+        _ => match text.parse() {
+            Ok(replicas @ 1..) => Acks::Replicas(replicas),
+            _ => {
+                return Err(
+                    "expected none, leader, quorum, all, or a number of replicas".to_owned()
+                );
+            }
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_free_of_contradictions() {
+        Arguments::command().debug_assert();
+    }
+
+    fn consume(arguments: &[&str]) -> Result<Consume, clap::Error> {
+        let all = ["forebay", "topic", "consume", "orders"].iter().chain(arguments);
+        match Arguments::try_parse_from(all)?.command {
+            Command::Topic(Topic::Consume(consume)) => Ok(consume),
+            other => panic!("not consume: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_place_may_begin_with_a_dash() {
+        assert_eq!(consume(&["-o", "-5"]).unwrap().range, "-5".parse().unwrap());
+        assert_eq!(consume(&["-o", ":end", "-n", "3"]).unwrap().count, Some(3));
+    }
+
+    #[test]
+    fn a_pattern_and_a_format_contradict_each_other() {
+        assert!(consume(&["-f", "%v", "--format", "json"]).is_err());
+        assert_eq!(consume(&["--format", "json"]).unwrap().print.format, Format::Json);
+    }
+
+    #[test]
+    fn several_endpoints_are_written_with_commas() {
+        let connect = consume(&["--endpoint", "a:1,b:2"]).unwrap().connect;
+        assert_eq!(connect.endpoint, ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn acks_are_a_word_or_a_number() {
+        assert_eq!(acks("all"), Ok(Acks::All));
+        assert_eq!(acks("2"), Ok(Acks::Replicas(2)));
+        assert!(acks("0").is_err() && acks("some").is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! `forebay serve`: flags become settings, and the server does the rest.
+
+use forebay_server::{
+    config::{Config, Flag},
+    run,
+};
+
+use crate::{
+    arguments::Serve,
+    failure::{Failure, with_causes},
+};
+
+/// Runs a node until it is told to stop.
+pub(crate) fn run(serve: Serve) -> Result<(), Failure> {
+    let file = serve.config.clone();
+    let config = Config::load(file.as_deref(), environment(), &flags(serve));
+    let config = config.map_err(|error| Failure::usage(with_causes(&error)))?;
+    run::run(config).map_err(|error| Failure::error(with_causes(&error)))
+}
+
+/// Variables of the environment; those that are not UTF-8 are nobody's setting.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// The flags that were given, as the settings that they stand for.
+fn flags(serve: Serve) -> Vec<Flag> {
+    let given = [
+        ("--data", "node.data", serve.data),
+        ("--listen", "network.listen", serve.listen),
+        ("--http", "network.http", serve.http),
+        ("--shards", "node.shards", serve.shards),
+        ("--node-id", "node.id", serve.node_id),
+        ("--advertise", "network.advertise", serve.advertise),
+    ];
+    let flag = |(flag, setting, value): (&str, &str, Option<String>)| {
+        Some(Flag { flag: flag.to_owned(), setting: setting.to_owned(), value: value? })
+    };
+    given.into_iter().filter_map(flag).collect()
+}

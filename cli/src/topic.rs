@@ -1,0 +1,51 @@
+//! `forebay topic …`: a runtime for the client, and one file per verb.
+
+mod consume;
+mod create;
+mod delete;
+mod describe;
+mod list;
+mod produce;
+mod trouble;
+
+use forebay_client::Client;
+
+use crate::{
+    arguments::{Connect, Topic},
+    failure::Failure,
+};
+
+/// Carries out one verb. Ctrl-C ends any of them.
+pub(crate) fn run(topic: Topic) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::error(format!("cannot start threads: {error}")))?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            done = dispatch(topic) => done,
+            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+        }
+    });
+    // A thread that waits for standard input would hold up an orderly end for ever.
+    runtime.shutdown_background();
+    done
+}
+
+async fn dispatch(topic: Topic) -> Result<(), Failure> {
+    match topic {
+        Topic::Create(create) => create::run(create).await,
+        Topic::List(list) => list::run(list).await,
+        Topic::Describe(describe) => describe::run(describe).await,
+        Topic::Delete(delete) => delete::run(delete).await,
+        Topic::Produce(produce) => produce::run(produce).await,
+        Topic::Consume(consume) => consume::run(consume).await,
+    }
+}
+
+/// A client of the nodes that were named. Nobody has been asked yet.
+fn connect(connect: &Connect) -> Result<Client, Failure> {
+    let endpoints = connect.endpoint.iter().map(String::as_str);
+    Client::without_connecting(endpoints).map_err(|error| trouble::connecting(&error))
+}
