@@ -19,8 +19,6 @@ mod metrics;
 mod runtime;
 mod segment;
 mod shard;
-#[cfg(test)]
-mod testing;
 
 pub use clock::Clock;
 pub use data_directory::{DataDirectory, DataDirectoryError, Mode};

@@ -6,7 +6,8 @@ use std::future::Future;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Starts a task on this executor that runs to its end by itself.
+/// Starts a task on this executor that runs to its end by itself. It is polled once before this
+/// returns, so nothing that it borrows may be borrowed here.
 pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(task).detach();
 }
@@ -69,4 +70,12 @@ impl Signal {
         })
         .await;
     }
+}
+
+/// Runs a future on an executor of its own.
+#[cfg(test)]
+pub(crate) fn on_executor<T>(future: impl Future<Output = T>) -> T {
+    use glommio::{LocalExecutorBuilder, Placement};
+    let executor = LocalExecutorBuilder::new(Placement::Unbound).make();
+    executor.expect("an executor can be made").run(future)
 }

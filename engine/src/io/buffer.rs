@@ -256,7 +256,7 @@ pub(super) fn thread_bound<T: AsRef<[u8]> + 'static>(owner: T) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::on_executor;
+    use crate::runtime::on_executor;
 
     #[test]
     fn a_frozen_buffer_comes_back_whole_once_nobody_holds_it() {

@@ -129,17 +129,19 @@ impl PartitionLog {
                 AckWhen::Written => open.written_acks.push(done.clone(), outcome),
                 AckWhen::Durable => open.durable_acks.push(done.clone(), outcome),
             }
-            if open.flushing {
-                self.work.raise();
-            } else {
-                open.flushing = true;
-                spawn(flush::run(Rc::clone(self)));
-            }
+            !std::mem::replace(&mut open.flushing, true)
         });
         drop(settings);
         match outcome {
-            // Already given back above, with the state at hand.
-            Ok(()) => reserved.forget_space(),
+            Ok(starts_flush) => {
+                // Already given back above, with the state at hand.
+                reserved.forget_space();
+                if starts_flush {
+                    spawn(flush::run(Rc::clone(self)));
+                } else {
+                    self.work.raise();
+                }
+            }
             Err(why) => {
                 let refused = match why {
                     NotOpen::Never(error) => error,

