@@ -52,7 +52,9 @@ pub use consumer::{
     ConsumeError, ConsumedBatch, ConsumedRecords, Consumer, ConsumerOptions, Event, OutOfRange,
     StartAt, SubscribeError,
 };
-pub use forebay_format::{Offset, PartitionIndex, RecordRef, TimestampMs, limits};
+pub use forebay_format::{
+    Offset, PartitionIndex, ProducerEpoch, ProducerId, RecordRef, TimestampMs, limits,
+};
 pub use metadata::{
     ClusterMetadata, Node, PartitionMetadata, PartitionStatus, TopicDescription, TopicMetadata,
     TopicSummary,
@@ -60,7 +62,7 @@ pub use metadata::{
 pub use partitioner::{murmur2, partition_of_key};
 pub use producer::{
     AppendError, BatchAck, DeliveryError, DeliveryFailure, DeliveryReport, IN_FLIGHT_MAX,
-    OpenError, PreparedBatch, Producer, ProducerOptions, Record, RecordAck, SendError, Ticket,
-    WriteConcern,
+    OpenError, PreparedBatch, Producer, ProducerOptions, Record, RecordAck, Resume, SendError,
+    Ticket, WriteConcern,
 };
 pub use refusal::{Refusal, reason};

@@ -11,8 +11,8 @@ use std::{
 
 use fake::{Fake, Fault};
 use forebay_client::{
-    AppendError, Client, ConsumerOptions, DeliveryFailure, DeliveryReport, Event, ProducerOptions,
-    Record, StartAt,
+    AppendError, Client, ConsumerOptions, DeliveryFailure, DeliveryReport, Event, ProducerEpoch,
+    ProducerId, ProducerOptions, Record, Resume, StartAt, TimestampMs,
 };
 use forebay_format::{Offset, PartitionIndex};
 
@@ -103,6 +103,31 @@ async fn a_server_that_is_killed_and_comes_back_costs_no_record() {
     }
     producer.flush().await.expect("all acknowledged");
     assert!(fake.values("t", 0) == numbers(2000), "lost, doubled or out of order");
+}
+
+#[tokio::test]
+async fn a_resumed_producer_doubles_nothing_that_the_earlier_one_had_sent() {
+    let fake = Fake::start(|_| Fault::None).await;
+    let client = Client::connect([fake.address()]).await.expect("the fake answers");
+    let partition = PartitionIndex::new(0);
+    let send = async |numbers: Range<u64>| {
+        let resume = Resume {
+            id: ProducerId::from_u128(77),
+            epoch: ProducerEpoch::ZERO,
+            next_sequences: [(partition, numbers.start)].into(),
+        };
+        let options = ProducerOptions { resume: Some(resume), ..small_batches() };
+        let producer = client.producer("t", options).await.expect("topic is made");
+        for number in numbers {
+            let text = number.to_string();
+            let timestamp = Some(TimestampMs::new(5));
+            let record = Record { timestamp, ..Record::of(text.as_bytes()).to(partition) };
+            producer.append(&record).await.expect("acknowledged, as new or as known");
+        }
+    };
+    send(0..7).await;
+    send(4..10).await;
+    assert_eq!(fake.values("t", 0), numbers(10));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

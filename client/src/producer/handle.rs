@@ -62,7 +62,10 @@ impl Producer {
         reporter: impl FnMut(DeliveryReport) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let options = options.checked();
-        let identity = options.idempotent.then(|| (ProducerId::random(), ProducerEpoch::ZERO));
+        let identity = options.idempotent.then(|| match &options.resume {
+            Some(resume) => (resume.id, resume.epoch),
+            None => (ProducerId::random(), ProducerEpoch::ZERO),
+        });
         let cluster = partitions_of(&client, &topic).await?;
         let count = cluster.topic(&topic).map_or(0, |topic| topic.partitions.len());
         let shared = Arc::new(Shared::new(client, topic, options, Box::new(reporter), identity));

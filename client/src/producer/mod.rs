@@ -28,7 +28,7 @@ mod shared;
 mod supervisor;
 
 pub use handle::{OpenError, Producer};
-pub use options::{IN_FLIGHT_MAX, ProducerOptions, WriteConcern};
+pub use options::{IN_FLIGHT_MAX, ProducerOptions, Resume, WriteConcern};
 pub use record::{PreparedBatch, Record, Ticket};
 pub use report::{
     AppendError, BatchAck, DeliveryError, DeliveryFailure, DeliveryReport, RecordAck, SendError,

@@ -1,9 +1,10 @@
 //! How a producer behaves. Values out of range are brought into it by [`ProducerOptions::checked`].
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use forebay_format::limits::{
-    BATCH_BYTES_DEFAULT, BATCH_BYTES_MAX, HEADER_BYTES, IN_FLIGHT_PER_PRODUCER_MAX,
+use forebay_format::{
+    PartitionIndex, ProducerEpoch, ProducerId,
+    limits::{BATCH_BYTES_DEFAULT, BATCH_BYTES_MAX, HEADER_BYTES, IN_FLIGHT_PER_PRODUCER_MAX},
 };
 use forebay_proto::v1;
 
@@ -46,6 +47,18 @@ impl WriteConcern {
     }
 }
 
+/// An identity taken up again, so that what an earlier producer may have sent already is recognised.
+/// Batches must begin and end where they did then, and hold the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// The earlier producer's id.
+    pub id: ProducerId,
+    /// A later epoch than the earlier producer's shuts that one out; the same epoch continues it.
+    pub epoch: ProducerEpoch,
+    /// Sequence of the record that is sent next to each partition; elsewhere it is 0.
+    pub next_sequences: BTreeMap<PartitionIndex, u64>,
+}
+
 /// Settings of a [`Producer`](super::Producer).
 #[derive(Debug, Clone)]
 pub struct ProducerOptions {
@@ -63,6 +76,8 @@ pub struct ProducerOptions {
     pub buffer_bytes: usize,
     /// Whether the server recognises retries, so that no record is ever written twice.
     pub idempotent: bool,
+    /// The identity of an idempotent producer. `None`: a new one.
+    pub resume: Option<Resume>,
     /// Fails records that are not acknowledged so long after they were accepted. Their outcome is
     /// then unknown, and their partition takes no more. `None`: retry for ever.
     pub delivery_deadline: Option<Duration>,
@@ -80,6 +95,7 @@ impl Default for ProducerOptions {
             in_flight: 16,
             buffer_bytes: 32 * 1024 * 1024,
             idempotent: true,
+            resume: None,
             delivery_deadline: None,
             ack_timeout: None,
         }

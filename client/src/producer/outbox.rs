@@ -129,7 +129,12 @@ impl Outbox {
         for at in self.partitions.len()..count {
             let index = PartitionIndex::new(u32::try_from(at).expect("partitions are u32"));
             let (bytes, window) = (self.batch_bytes, self.options.in_flight);
-            self.partitions.push(Partition::new(index, bytes, window, self.identity));
+            let mut partition = Partition::new(index, bytes, window, self.identity);
+            let resume = self.options.resume.as_ref().filter(|_| self.options.idempotent);
+            if let Some(next) = resume.and_then(|resume| resume.next_sequences.get(&index)) {
+                partition.begin_at(*next);
+            }
+            self.partitions.push(partition);
         }
     }
 

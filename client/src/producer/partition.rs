@@ -143,6 +143,13 @@ impl Partition {
         }
     }
 
+    /// Counts records from here on, as if those before had been reported. Only before the first.
+    pub(super) fn begin_at(&mut self, sequence: u64) {
+        assert_eq!(self.next_sequence, 0, "sequences never jump");
+        self.next_sequence = sequence;
+        self.reported = sequence;
+    }
+
     pub(super) fn failure(&self) -> Option<&Arc<DeliveryFailure>> {
         self.failed.as_ref()
     }

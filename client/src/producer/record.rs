@@ -56,7 +56,8 @@ impl<'a> Record<'a> {
 pub struct Ticket {
     /// The partition.
     pub partition: PartitionIndex,
-    /// Counts the records accepted for this partition, from 0.
+    /// Counts the records accepted for this partition, from 0, or from where a resumed producer
+    /// goes on.
     pub sequence: u64,
 }
 
