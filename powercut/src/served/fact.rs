@@ -15,6 +15,9 @@ pub(crate) struct Place {
     pub(crate) partition: u32,
 }
 
+/// What a producer's id is made from.
+pub(crate) type ProducerNumber = u64;
+
 /// A topic to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TopicPlan {
@@ -47,8 +50,9 @@ pub(crate) enum Fact {
     DeleteRequested { incarnation: Incarnation },
     /// Is gone, and stays so.
     Deleted { incarnation: Incarnation },
-    /// These records may be there from here on. One producer makes all records of a stream.
-    StreamOpened { stream: StreamId, place: Place },
+    /// A producer is about to send: a stream of records to each partition, by index. They may be
+    /// there from here on.
+    ProducerOpened { producer: ProducerNumber, incarnation: Incarnation, streams: Vec<StreamId> },
     /// Records of a stream are there, on stable storage, from this offset on.
     Appended { stream: StreamId, first: u64, count: u32, base_offset: u64 },
     /// The server was killed or told to stop, and is about to be started again.
@@ -62,7 +66,7 @@ impl Fact {
             Self::Created { .. } => "created",
             Self::DeleteRequested { .. } => "delete requested",
             Self::Deleted { .. } => "deleted",
-            Self::StreamOpened { .. } => "stream opened",
+            Self::ProducerOpened { .. } => "producer opened",
             Self::Appended { .. } => "appended",
             Self::ServerEnded { .. } => "server ended",
         }

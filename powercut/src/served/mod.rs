@@ -13,6 +13,7 @@ mod partition;
 mod promise;
 mod record;
 mod recorder;
+mod retry;
 mod server;
 mod stream;
 mod subject;

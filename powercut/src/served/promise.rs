@@ -75,8 +75,11 @@ impl Promises {
             Fact::Deleted { incarnation } if is_before_cut => {
                 self.topic(*incarnation).presence = Presence::MustNot;
             }
-            Fact::StreamOpened { stream, place } => {
-                self.streams.insert(*stream, *place);
+            Fact::ProducerOpened { incarnation, streams, .. } => {
+                let incarnation = *incarnation;
+                for (partition, stream) in (0..).zip(streams) {
+                    self.streams.insert(*stream, Place { incarnation, partition });
+                }
             }
             Fact::Appended { stream, first, count, base_offset } if is_before_cut => {
                 let place = self.streams[stream];

@@ -2,12 +2,14 @@
 //! acknowledgement noted.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use forebay_client::{
-    Client, DeliveryReport, PartitionIndex, Producer, ProducerOptions, Record, WriteConcern,
+    Client, DeliveryReport, PartitionIndex, Producer, ProducerEpoch, ProducerId, ProducerOptions,
+    Record, Resume, TimestampMs, WriteConcern,
 };
 
-use super::fact::{Fact, Place, TopicPlan};
+use super::fact::{Fact, ProducerNumber, TopicPlan};
 use super::record::{Content, StreamId};
 use super::recorder::Recorder;
 use crate::seed::Dice;
@@ -15,65 +17,100 @@ use crate::subject::RigError;
 
 /// Little, so that acknowledgements are spread over the whole run.
 const BUFFER_BYTES: usize = 512 << 10;
-
-/// Sends records of its own to every partition of a topic.
-#[derive(Debug)]
-pub(super) struct Streams {
-    producer: Producer,
-    seed: u64,
-    /// By partition: the stream, and how many of its records were sent.
-    sent: Vec<(StreamId, u64)>,
-}
+/// Records bear times after this, in order, so that sending one again makes the same bytes.
+const FIRST_TIMESTAMP_MS: i64 = 1_800_000_000_000;
 
 /// What the records of a stream are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sizes {
     Small,
-    Bulk,
+    Bulky,
+}
+
+/// Who sends, and how far it is.
+#[derive(Debug, Clone)]
+pub(super) struct Sender {
+    pub(super) producer: ProducerNumber,
+    /// By partition: the stream, and how many of its records were sent.
+    pub(super) streams: Vec<(StreamId, u64)>,
+}
+
+impl Sender {
+    /// A new one, noted before it sends anything.
+    pub(super) fn new(
+        recorder: &Recorder,
+        topic: &TopicPlan,
+        sizes: Sizes,
+        dice: &mut Dice,
+    ) -> Self {
+        let producer = dice.next();
+        let is_bulky = sizes == Sizes::Bulky;
+        let streams: Vec<StreamId> =
+            (0..topic.partitions).map(|_| Content::stream_id(dice, is_bulky)).collect();
+        let incarnation = topic.incarnation;
+        recorder.note(Fact::ProducerOpened { producer, incarnation, streams: streams.clone() });
+        Self { producer, streams: streams.into_iter().map(|stream| (stream, 0)).collect() }
+    }
+
+    fn options(&self) -> ProducerOptions {
+        let concerns = [WriteConcern::Leader, WriteConcern::Quorum, WriteConcern::All];
+        let next = (0..).zip(&self.streams);
+        let next_sequences =
+            next.map(|(partition, (_, sent))| (PartitionIndex::new(partition), *sent)).collect();
+        let resume = Resume {
+            id: ProducerId::from_u128(self.producer.into()),
+            epoch: ProducerEpoch::ZERO,
+            next_sequences,
+        };
+        ProducerOptions {
+            write_concern: concerns[Dice::new(self.producer).index(concerns.len())],
+            linger: Duration::ZERO,
+            buffer_bytes: BUFFER_BYTES,
+            resume: Some(resume),
+            ..ProducerOptions::default()
+        }
+    }
+}
+
+/// A sender at work.
+#[derive(Debug)]
+pub(super) struct Streams {
+    producer: Producer,
+    seed: u64,
+    sender: Sender,
 }
 
 impl Streams {
-    /// Opens a producer on a topic that exists.
+    /// Opens a producer on a topic that exists. It goes on where the sender is.
     pub(super) async fn open(
         client: &Client,
         recorder: &Recorder,
-        topic: &TopicPlan,
+        topic: &str,
         seed: u64,
-        (sizes, dice): (Sizes, &mut Dice),
+        sender: Sender,
     ) -> Result<Self, RigError> {
-        let concerns = [WriteConcern::Leader, WriteConcern::Quorum, WriteConcern::All];
-        let options = ProducerOptions {
-            write_concern: concerns[dice.index(concerns.len())],
-            linger: std::time::Duration::ZERO,
-            buffer_bytes: BUFFER_BYTES,
-            ..ProducerOptions::default()
-        };
-        let mut sent = Vec::new();
-        let mut of_partition = BTreeMap::new();
-        for partition in 0..topic.partitions {
-            let stream = Content::stream_id(dice, sizes == Sizes::Bulk);
-            let place = Place { incarnation: topic.incarnation, partition };
-            recorder.note(Fact::StreamOpened { stream, place });
-            of_partition.insert(partition, stream);
-            sent.push((stream, 0));
-        }
-        let report = {
-            let recorder = recorder.clone();
-            move |report: DeliveryReport| note_ack(&recorder, &of_partition, &report)
-        };
-        let producer = client.producer_with_reports(&topic.name, options, report).await;
+        let of_partition = (0..).zip(sender.streams.iter().map(|(stream, _)| *stream)).collect();
+        let recorder = recorder.clone();
+        let report = move |report: DeliveryReport| note_ack(&recorder, &of_partition, &report);
+        let producer = client.producer_with_reports(topic, sender.options(), report).await;
         let producer = producer.map_err(RigError::at("cannot open a producer"))?;
-        Ok(Self { producer, seed, sent })
+        Ok(Self { producer, seed, sender })
     }
 
     /// Sends the next records of one partition, when there is room for them.
     pub(super) async fn send(&mut self, partition: u32, count: u64) -> Result<(), RigError> {
         let index = usize::try_from(partition).expect("32 bits fit a usize");
-        let (stream, sent) = &mut self.sent[index];
+        let (stream, sent) = &mut self.sender.streams[index];
         for _ in 0..count {
             let content = Content::of(self.seed, *stream, *sent);
-            let mut record = Record::of(&content.value).to(PartitionIndex::new(partition));
-            record.key = content.key.as_deref();
+            let time = i64::try_from(*sent).expect("few records");
+            let record = Record {
+                partition: Some(PartitionIndex::new(partition)),
+                key: content.key.as_deref(),
+                value: Some(&content.value),
+                headers: &[],
+                timestamp: Some(TimestampMs::new(FIRST_TIMESTAMP_MS + time)),
+            };
             let ticket = self.producer.send(&record).await;
             let ticket = ticket.map_err(RigError::at("a record was not accepted"))?;
             assert_eq!(ticket.sequence, *sent, "sequences count the records of a stream");
@@ -93,7 +130,7 @@ impl Streams {
     }
 }
 
-fn note_ack(recorder: &Recorder, of_partition: &BTreeMap<u32, StreamId>, report: &DeliveryReport) {
+fn note_ack(recorder: &Recorder, streams: &BTreeMap<u32, StreamId>, report: &DeliveryReport) {
     // A failure is heard of when the producer is closed.
     let Ok(ack) = report else { return };
     // Not promised, so not checked.
@@ -101,7 +138,7 @@ fn note_ack(recorder: &Recorder, of_partition: &BTreeMap<u32, StreamId>, report:
         return;
     }
     recorder.note(Fact::Appended {
-        stream: of_partition[&ack.partition.get()],
+        stream: streams[&ack.partition.get()],
         first: ack.first_sequence,
         count: ack.record_count,
         base_offset: ack.base_offset.get(),

@@ -1,12 +1,18 @@
 //! The server as a subject: the recording runs the workload on it, and the judge starts it on what
 //! a cut left, reads everything, writes a little more, and reads that too.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use forebay_client::Client;
+
 use super::fact::{Fact, Incarnation, TopicPlan};
 use super::inspection::inspect;
-use super::promise::{Presence, Promises};
+use super::promise::Promises;
 use super::recorder::Recorder;
+use super::retry::{Retry, retries};
 use super::server::{Address, Server, ServerProgram, StartError};
-use super::stream::{Sizes, Streams};
+use super::stream::{Sender, Sizes, Streams};
 use super::verdict::compare;
 use super::{topics, workload};
 use crate::disk::{DiskClock, Position};
@@ -16,7 +22,7 @@ use crate::subject::{Loss, RigError, Stage, Stamped, Subject, Verdict, with_caus
 /// Records that are written to each partition after a cut.
 const RECORDS_AFTER_CUT_MAX: u64 = 20;
 /// After a cut, everything that is asked of the server is done within this time.
-const JUDGED_WITHIN: std::time::Duration = std::time::Duration::from_secs(90);
+const JUDGED_WITHIN: Duration = Duration::from_secs(90);
 
 /// The real server.
 #[derive(Debug)]
@@ -161,11 +167,18 @@ impl Trial<'_> {
         if self.verdict.losses.is_empty() { Ok(()) } else { Err(Ended::Lost) }
     }
 
-    /// Appends to every partition there is, and makes one more topic.
+    /// Sends again what was under way at the cut, makes one more topic, and appends to every
+    /// partition there is.
     async fn write_more(&mut self) -> Result<(), Ended> {
         let client = self.client()?;
         // Everything from here on is promised as of the cut.
         let (recorder, history) = Recorder::new(DiskClock::stopped_at(self.cut));
+        let mut there = self.topics_there(&client).await?;
+        for retry in retries(&self.facts, self.cut) {
+            let Some(topic) = there.get(&retry.incarnation) else { continue };
+            let sent = self.send_again(&client, &recorder, &topic.name, retry).await;
+            self.unless_refused(sent)?;
+        }
         let one_more = TopicPlan {
             incarnation: Incarnation(u64::MAX),
             name: "after-the-cut".to_owned(),
@@ -173,32 +186,73 @@ impl Trial<'_> {
             retention: None,
         };
         topics::create(&client, &recorder, &one_more).await?;
-        let mut plans = vec![one_more];
-        let listed = client.admin().list_topics().await;
-        let listed = listed.map_err(RigError::at("topics cannot be listed"))?;
-        let promises = Promises::at(&self.facts, self.cut);
-        for topic in promises.topics.values() {
-            let is_there = listed.iter().any(|listed| topic.topic_id.as_ref() == Some(&listed.id));
-            if is_there && topic.presence != Presence::MustNot {
-                plans.push(topic.plan.clone());
-            }
-        }
-        for plan in &plans {
-            let sizes = (Sizes::Small, &mut self.dice);
-            let mut streams =
-                Streams::open(&client, &recorder, plan, self.stage.seed, sizes).await?;
-            for partition in 0..plan.partitions {
-                streams.send(partition, 1 + self.dice.below(RECORDS_AFTER_CUT_MAX)).await?;
-            }
-            if let Err(error) = streams.finish().await {
-                return self.end_with("does-not-append", with_causes(&error));
-            }
+        there.insert(one_more.incarnation, one_more);
+        for topic in there.values() {
+            let sent = self.append(&client, &recorder, topic).await;
+            self.unless_refused(sent)?;
         }
         self.facts.extend(history.into_facts());
         Ok(())
     }
 
-    fn client(&self) -> Result<forebay_client::Client, Ended> {
+    /// The topics that exist now.
+    async fn topics_there(
+        &self,
+        client: &Client,
+    ) -> Result<BTreeMap<Incarnation, TopicPlan>, RigError> {
+        let listed = client.admin().list_topics().await;
+        let listed = listed.map_err(RigError::at("topics cannot be listed"))?;
+        let promises = Promises::at(&self.facts, self.cut);
+        let there = promises.topics.into_iter().filter(|(_, topic)| {
+            listed.iter().any(|listed| topic.topic_id.as_ref() == Some(&listed.id))
+        });
+        Ok(there.map(|(incarnation, topic)| (incarnation, topic.plan)).collect())
+    }
+
+    /// One batch at a time, so that each is the batch that it was.
+    async fn send_again(
+        &self,
+        client: &Client,
+        recorder: &Recorder,
+        topic: &str,
+        retry: Retry,
+    ) -> Result<(), RigError> {
+        let seed = self.stage.seed;
+        let mut streams = Streams::open(client, recorder, topic, seed, retry.sender).await?;
+        for (partition, batches) in retry.batches {
+            for count in batches {
+                streams.send(partition, count.into()).await?;
+                streams.acknowledged().await?;
+            }
+        }
+        streams.finish().await
+    }
+
+    async fn append(
+        &mut self,
+        client: &Client,
+        recorder: &Recorder,
+        topic: &TopicPlan,
+    ) -> Result<(), RigError> {
+        let sender = Sender::new(recorder, topic, Sizes::Small, &mut self.dice);
+        let seed = self.stage.seed;
+        let mut streams = Streams::open(client, recorder, &topic.name, seed, sender).await?;
+        for partition in 0..topic.partitions {
+            streams.send(partition, 1 + self.dice.below(RECORDS_AFTER_CUT_MAX)).await?;
+        }
+        streams.finish().await
+    }
+
+    /// A server that does not take records after a cut is a loss, not a fault of the rig.
+    fn unless_refused(&mut self, sent: Result<(), RigError>) -> Result<(), Ended> {
+        match sent {
+            Err(RigError::Interrupted) => Err(RigError::Interrupted.into()),
+            Err(error) => self.end_with("does-not-append", with_causes(&error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn client(&self) -> Result<Client, Ended> {
         Ok(self.address.client().map_err(RigError::at("no client"))?)
     }
 }

@@ -109,15 +109,14 @@ mod tests {
         (0..).zip(facts).map(|(at, fact)| Stamped { at: Position::new(at), fact }).collect()
     }
 
-    /// Positions 0 to 4: asked for, created, stream opened, two records promised, three more.
+    /// Positions 0 to 4: asked for, created, producer opened, two records promised, three more.
     fn history() -> Vec<Fact> {
         let name = "orders".to_owned();
         let plan = TopicPlan { incarnation: TOPIC, name, partitions: 1, retention: None };
-        let place = Place { incarnation: TOPIC, partition: 0 };
         vec![
             Fact::CreateRequested(plan),
             Fact::Created { incarnation: TOPIC, topic_id: "a".to_owned() },
-            Fact::StreamOpened { stream: 1, place },
+            Fact::ProducerOpened { producer: 1, incarnation: TOPIC, streams: vec![1] },
             Fact::Appended { stream: 1, first: 0, count: 2, base_offset: 0 },
             Fact::Appended { stream: 1, first: 2, count: 3, base_offset: 2 },
         ]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::fact::{Fact, Incarnation, Retention, TopicPlan};
 use super::recorder::Recorder;
 use super::server::{Address, Server, ServerProgram, last_lines};
-use super::stream::{Sizes, Streams};
+use super::stream::{Sender, Sizes, Streams};
 use super::topics;
 use crate::seed::Dice;
 use crate::subject::{RigError, Stage};
@@ -178,7 +178,7 @@ impl Work {
 
     async fn produce_bulk(&self, topic: &TopicPlan, part: u64) -> Result<(), RigError> {
         let mut dice = Dice::for_part(self.seed, part);
-        let mut streams = self.open(topic, Sizes::Bulk, &mut dice).await?;
+        let mut streams = self.open(topic, Sizes::Bulky, &mut dice).await?;
         for _ in 0..BULK_BURSTS {
             streams.send(0, BULK_BURST_RECORDS).await?;
             self.step();
@@ -192,7 +192,8 @@ impl Work {
         sizes: Sizes,
         dice: &mut Dice,
     ) -> Result<Streams, RigError> {
-        Streams::open(&self.client, &self.recorder, topic, self.seed, (sizes, dice)).await
+        let sender = Sender::new(&self.recorder, topic, sizes, dice);
+        Streams::open(&self.client, &self.recorder, &topic.name, self.seed, sender).await
     }
 
     /// Makes topics, writes a little to them and deletes them, under a few names again and again.
