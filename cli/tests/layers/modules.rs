@@ -7,6 +7,21 @@ use super::scan::{self, Named};
 /// The layers of `engine/src`, bottom up: each may use those before it.
 const ENGINE_LAYERS: [&str; 4] = ["io", "segment", "log", "shard"];
 
+/// Modules of `server/src`, and which of the others each may use. What is in no row may use all.
+const SERVER_MAY_USE: [(&str, &[&str]); 7] = [
+    ("clock", &[]),
+    ("config", &[]),
+    ("leadership", &["clock", "config"]),
+    ("net", &["clock", "config"]),
+    ("catalog", &["clock", "config", "leadership"]),
+    ("bridge", &["catalog", "clock", "config", "leadership"]),
+    ("grpc", &["bridge", "catalog", "clock", "config", "leadership", "net"]),
+];
+
+/// Where the data path runs, which knows no tokio.
+const TOKIO_FREE: [&str; 4] =
+    ["engine/src", "server/src/grpc/consume", "server/src/grpc/produce", "server/src/net"];
+
 /// The only folders where a line of `unsafe` may stand.
 const UNSAFE_HOMES: [&str; 2] = ["engine/src/io", "server/src/net"];
 
@@ -50,9 +65,15 @@ fn violations(file: &Path, source: &str) -> Vec<String> {
                 report(name, "glommio's files outside engine/src/io".to_owned());
             }
         }
-        if krate == "engine"
-            && let Some(what) = upward(&below_src, name)
-        {
+        if is(name, "tokio") && name.path.len() > 1 && in_one_of(file, &TOKIO_FREE) {
+            report(name, format!("tokio in {}", TOKIO_FREE.join(", ")));
+        }
+        let forbidden = match krate {
+            "engine" => upward(&below_src, name),
+            "server" => sideways(&below_src, name),
+            _ => None,
+        };
+        if let Some(what) = forbidden {
             report(name, what);
         }
     }
@@ -85,6 +106,16 @@ fn upward(below_src: &Path, name: &Named) -> Option<String> {
     })
 }
 
+/// Says so when a module of the server names one that it may not use.
+fn sideways(below_src: &Path, name: &Named) -> Option<String> {
+    let own = below_src.iter().next()?.to_str()?.trim_end_matches(".rs");
+    let (_, allowed) = SERVER_MAY_USE.iter().find(|(module, _)| *module == own)?;
+    let [root, used, ..] = name.path.as_slice() else { return None };
+    let module = used.starts_with(char::is_lowercase);
+    let forbidden = root == "crate" && module && used != own && !allowed.contains(&used.as_str());
+    forbidden.then(|| format!("`{own}` must not use `{used}`"))
+}
+
 #[test]
 fn modules_use_only_what_the_architecture_allows() {
     let root = super::workspace();
@@ -112,6 +143,13 @@ fn a_lower_layer_that_uses_a_higher_one_is_found() {
 }
 
 #[test]
+fn a_module_of_the_server_that_uses_a_forbidden_one_is_found() {
+    let source = "use crate::{clock, grpc::Services};";
+    let found = violations(Path::new("server/src/net/made_up.rs"), source);
+    assert_eq!(found, ["server/src/net/made_up.rs:1: `net` must not use `grpc`"]);
+}
+
+#[test]
 fn unsafe_outside_its_homes_is_found() {
     let source = "// unsafe in a comment is none\nfn f() { unsafe { g() } }";
     let found = violations(Path::new("client/src/made_up.rs"), source);
@@ -133,10 +171,12 @@ fn glommio_outside_its_homes_is_found() {
 #[test]
 fn tokio_beside_glommio_is_found_outside_the_bridge() {
     let source = "use glommio::spawn_local;\nuse tokio::sync::oneshot;";
-    let found = violations(Path::new("server/src/net/made_up.rs"), source);
+    let found = violations(Path::new("benches/src/made_up.rs"), source);
     assert_eq!(
         found,
-        ["server/src/net/made_up.rs:2: tokio and glommio in one file, which only the bridge may"]
+        ["benches/src/made_up.rs:2: tokio and glommio in one file, which only the bridge may"]
     );
+    let found = violations(Path::new("server/src/net/made_up.rs"), source);
+    assert_eq!(found.len(), 2, "tokio alone does not belong there either: {found:#?}");
     assert_eq!(violations(Path::new("server/src/bridge.rs"), source), Vec::<String>::new());
 }
