@@ -228,7 +228,11 @@ fn read_identity(path: &Path, mode: Mode) -> Result<ClusterId, DataDirectoryErro
         return Err(mismatch("mode", found, mode.name().to_owned()));
     }
     let cluster = value("cluster");
-    cluster.parse().map_err(|_| mismatch("cluster id", cluster, "32 hexadecimal digits".to_owned()))
+    match cluster.parse() {
+        Ok(id) => Ok(id),
+        // Its error says no more than that.
+        Err(_) => Err(mismatch("cluster id", cluster, "32 hexadecimal digits".to_owned())),
+    }
 }
 
 fn replace(path: &Path, contents: &[u8]) -> Result<(), DataDirectoryError> {

@@ -1,5 +1,7 @@
 //! What a start makes of what a crash, a torn write or rot left: a test for each row of the table.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
+
 mod support;
 
 use std::fs::{self, File, OpenOptions};

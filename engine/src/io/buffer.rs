@@ -75,7 +75,7 @@ impl BufferPool {
         let fits = self.0.used_bytes.get() + bytes as u64 <= self.0.limit_bytes;
         (fits || self.0.used_bytes.get() == 0).then(|| {
             self.0.charge(bytes);
-            MemoryReservation { _charge: Charge { pool: self.clone(), bytes } }
+            MemoryReservation { charge: Charge { pool: self.clone(), bytes } }
         })
     }
 
@@ -141,12 +141,12 @@ impl Drop for Charge {
 
 /// Room in the budget, held until the bytes it stands for are in a buffer.
 pub(crate) struct MemoryReservation {
-    _charge: Charge,
+    charge: Charge,
 }
 
 impl fmt::Debug for MemoryReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryReservation({} bytes)", self._charge.bytes)
+        write!(f, "MemoryReservation({} bytes)", self.charge.bytes)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names on disk: making, listing, replacing and removing them, each durable on return.
 //!
-//! All of it is rare, and has no io_uring operation worth using, so it runs on the executor's
+//! All of it is rare, and has no `io_uring` operation worth using, so it runs on the executor's
 //! blocking threads.
 
 use std::fs::{self, File};

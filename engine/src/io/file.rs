@@ -69,7 +69,7 @@ impl DirectFile {
     pub(crate) async fn read(&self, range: Range<u64>) -> io::Result<ReadChunk> {
         debug_assert_eq!(range.start % BLOCK_BYTES as u64, 0);
         let bytes = usize::try_from(range.end - range.start)
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         debug_assert_eq!(bytes % BLOCK_BYTES, 0);
         let result = self.file.read_at_aligned(range.start, bytes).await?;
         Ok(ReadChunk { start: range.start, result })

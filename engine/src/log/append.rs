@@ -129,7 +129,7 @@ impl PartitionLog {
                 AckWhen::Written => open.written_acks.push(done.clone(), outcome),
                 AckWhen::Durable => open.durable_acks.push(done.clone(), outcome),
             }
-            !std::mem::replace(&mut open.flushing, true)
+            !std::mem::replace(&mut open.running.flush, true)
         });
         drop(settings);
         match outcome {
@@ -157,7 +157,7 @@ impl PartitionLog {
         let needed = bytes as u64 + RESERVE_EXTRA_BYTES;
         let plan = self.with_open(|open| {
             let plan = open.plan_room(needed, self.segment_bytes());
-            open.making_room |= !matches!(plan, Room::Wait);
+            open.running.make_room |= !matches!(plan, Room::Wait);
             plan
         });
         let made = match plan {
@@ -170,7 +170,7 @@ impl PartitionLog {
             Ok(Room::Extend { segment, bytes }) => self.extend(&segment, bytes).await,
             Ok(Room::Spare { bytes }) => self.take_spare(bytes).await,
         };
-        self.if_open(|open| open.making_room = false);
+        self.if_open(|open| open.running.make_room = false);
         self.progress.raise();
         made.map_err(|error| match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
@@ -237,7 +237,7 @@ impl OpenLog {
     }
 
     fn plan_room(&self, needed: u64, segment_bytes: u64) -> Room {
-        if self.making_room {
+        if self.running.make_room {
             return Room::Wait;
         }
         let wanted = self.reserved_bytes + needed;

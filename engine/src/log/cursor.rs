@@ -170,6 +170,12 @@ struct Place {
     offset: Offset,
 }
 
+impl Place {
+    fn start_of(segment: Offset) -> Self {
+        Self { segment, position: FIRST_BATCH_POSITION, offset: segment }
+    }
+}
+
 impl OpenLog {
     fn readable_base(&self) -> Offset {
         self.readable.segment.header().base_offset
@@ -183,10 +189,6 @@ impl OpenLog {
         }
     }
 
-    fn start_of(&self, segment: Offset) -> Place {
-        Place { segment, position: FIRST_BATCH_POSITION, offset: segment }
-    }
-
     /// The start of the segment that holds `offset`; the readable end for the end.
     fn segment_of(&self, offset: Offset) -> Place {
         if offset >= self.durable {
@@ -194,8 +196,8 @@ impl OpenLog {
         }
         let after = self.sealed.partition_point(|sealed| sealed.base_offset <= offset);
         match after.checked_sub(1).and_then(|at| self.sealed.get(at)) {
-            Some(sealed) if offset < sealed.end_offset => self.start_of(sealed.base_offset),
-            _ => self.start_of(self.readable_base()),
+            Some(sealed) if offset < sealed.end_offset => Place::start_of(sealed.base_offset),
+            _ => Place::start_of(self.readable_base()),
         }
     }
 
@@ -203,7 +205,7 @@ impl OpenLog {
     fn segment_of_time(&self, time: TimestampMs) -> Place {
         let first =
             self.sealed.iter().find(|sealed| sealed.last_append().is_none_or(|last| last >= time));
-        self.start_of(first.map_or_else(|| self.readable_base(), |sealed| sealed.base_offset))
+        Place::start_of(first.map_or_else(|| self.readable_base(), |sealed| sealed.base_offset))
     }
 
     /// Whole batches from `position` of the readable segment on, out of the tail cache.
@@ -467,8 +469,8 @@ impl Cursor {
     /// Skips batches until one fulfils `wanted`, within the present segment and those behind it.
     async fn walk_until(&mut self, wanted: impl Fn(&Walked) -> bool) -> Result<(), ReadError> {
         loop {
-            let end = self.log.with_open(|open| open.durable);
-            if self.next_offset >= end.map_err(|_| ReadError::Stopping)? {
+            let at_end = self.log.with_open(|open| self.next_offset >= open.durable);
+            if !matches!(at_end, Ok(false)) {
                 return Ok(());
             }
             let Some(mut disk) = self.disk_reader().await? else { return Ok(()) };

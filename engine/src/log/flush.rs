@@ -4,7 +4,7 @@
 //! arrived, writes it with all writes at once, syncs, answers, and takes what has arrived
 //! meanwhile: under load groups grow by themselves, and no timer is needed.
 //!
-//! io_uring orders nothing, so fdatasync is submitted after all writes of the group have completed,
+//! `io_uring` orders nothing, so fdatasync is submitted after all writes of the group have completed,
 //! and a segment is synced before the first write to the next.
 
 use std::future::Future;
@@ -47,10 +47,9 @@ pub(super) async fn run(log: Rc<PartitionLog>) {
     let mut sync_due = log.context.next_sync();
     loop {
         let seen = log.work.version();
-        let part = match log.with_open(|open| open.next_part(unsynced.is_none())) {
-            Ok(part) => part,
+        let Ok(part) = log.with_open(|open| open.next_part(unsynced.is_none())) else {
             // Out of service meanwhile: answers were given when that happened.
-            Err(_) => return,
+            return;
         };
         let turn = match part {
             Some(part) => log.write(part, &mut unsynced, &mut sync_due).await,
@@ -94,7 +93,7 @@ impl OpenLog {
         }
         self.unflushed = counts;
         if may_end {
-            self.flushing = false;
+            self.running.flush = false;
             // Refusals and duplicates wait in line for batches that are durable by now.
             self.written_acks.complete_upto(self.durable, true);
             self.durable_acks.complete_upto(self.durable, true);

@@ -11,10 +11,10 @@ use super::partition::{NotOpen, OpenLog, PartitionLog, State};
 use crate::io::{remove_empty_directory, remove_file, remove_tree, replace_file};
 
 /// An open log that nobody used for this long is closed.
-const IDLE_CLOSE: Duration = Duration::from_secs(60);
+const IDLE_CLOSE: Duration = Duration::from_mins(1);
 
 /// Closed logs are looked into this often, for retention by age.
-const VISIT_EVERY: Duration = Duration::from_secs(600);
+const VISIT_EVERY: Duration = Duration::from_mins(10);
 
 impl PartitionLog {
     /// Looks after the log: retention, rolling by age, closing when idle. Returns whether it did
@@ -92,7 +92,7 @@ impl PartitionLog {
     async fn close_if_quiet(self: &Rc<Self>) -> io::Result<bool> {
         let state = self.state.replace(State::Closing);
         let mut open = match state {
-            State::Open(open) if open.is_quiet() && !open.retaining => open,
+            State::Open(open) if open.is_quiet() => open,
             State::Closed(_) | State::Failed(_) | State::Removed => {
                 self.state.replace(state);
                 return Ok(true);
@@ -159,7 +159,7 @@ impl PartitionLog {
             let seen = self.progress.version();
             let state = self.state.replace(State::Removed);
             let waits = match &state {
-                State::Open(open) => !open.is_quiet() || open.retaining,
+                State::Open(open) => !open.is_quiet(),
                 State::Opening | State::Closing => true,
                 State::Closed(_) | State::Failed(_) | State::Removed => false,
             };

@@ -17,7 +17,7 @@ use forebay_format::{
 
 use super::acks::WaitingAcks;
 use super::cache::TailCache;
-use super::partition::{OpenLog, PartitionLog, ReadableEnd, State, Unflushed};
+use super::partition::{OpenLog, PartitionLog, ReadableEnd, Running, State, Unflushed};
 use super::recovery::{TailDecision, decide_tail, trusts};
 use super::tail::TailBuffers;
 use super::{Corruption, ReserveError};
@@ -35,6 +35,14 @@ enum OpenError {
     Io(io::Error),
     Corrupt(Corruption),
     Refused(String),
+}
+
+impl OpenError {
+    /// Damage that concerns a whole file.
+    fn corrupt(file: PathBuf, offset: Offset, what: &str) -> Self {
+        let position = FilePosition::ZERO;
+        Self::Corrupt(Corruption { file, position, offset, what: what.to_owned() })
+    }
 }
 
 impl From<io::Error> for OpenError {
@@ -123,7 +131,7 @@ impl PartitionLog {
         let listing = self.list().await?;
         if !listing.has_meta && listing.logs.is_empty() {
             return match clean {
-                Some(entry) => Err(self.corrupt(
+                Some(entry) => Err(OpenError::corrupt(
                     self.path.meta(),
                     entry.end_offset,
                     "the last clean stop left a log here; meta and segments are gone",
@@ -142,7 +150,7 @@ impl PartitionLog {
         let Some(&(active, active_bytes)) = logs.last() else {
             if meta.log_start > Offset::ZERO {
                 let what = "there is no segment, but the log does not start at 0";
-                return Err(self.corrupt(self.path.meta(), meta.log_start, what));
+                return Err(OpenError::corrupt(self.path.meta(), meta.log_start, what));
             }
             return Ok(self.fresh(meta));
         };
@@ -163,16 +171,11 @@ impl PartitionLog {
             None => self.recover(&file, &header, active_bytes, &mut meta).await?,
         };
         self.drop_stale_producers(&listing.producers, &logs).await?;
-        self.assemble(identity, meta, sealed, recovered).await
+        self.assemble(meta, sealed, recovered).await
     }
 
     fn identity(&self, replica: ReplicaId) -> SegmentIdentity {
         SegmentIdentity { cluster: self.context.cluster, partition: self.id, replica }
-    }
-
-    fn corrupt(&self, file: PathBuf, offset: Offset, what: &str) -> OpenError {
-        let position = FilePosition::ZERO;
-        OpenError::Corrupt(Corruption { file, position, offset, what: what.to_owned() })
     }
 
     async fn list(&self) -> io::Result<Listing> {
@@ -195,10 +198,10 @@ impl PartitionLog {
         let Some(bytes) = read_file(path.clone()).await? else {
             let first = listing.logs.first().map_or(Offset::ZERO, |(base, _)| *base);
             let what = "meta is missing, so this replica cannot know what it promised";
-            return Err(self.corrupt(path, first, what));
+            return Err(OpenError::corrupt(path, first, what));
         };
         PartitionMeta::decode(&bytes)
-            .map_err(|error| self.corrupt(path, Offset::ZERO, &error.to_string()))
+            .map_err(|error| OpenError::corrupt(path, Offset::ZERO, &error.to_string()))
     }
 
     /// Removes segments that lie below the log start: retention recorded it, and then died.
@@ -217,7 +220,7 @@ impl PartitionLog {
             Some(&(base, _)) if base > log_start => {
                 let path = self.path.file(SegmentFile::Log, base);
                 let what = format!("the log starts at {log_start}, its first segment is missing");
-                Err(self.corrupt(path, log_start, &what))
+                Err(OpenError::corrupt(path, log_start, &what))
             }
             _ => Ok(()),
         }
@@ -225,9 +228,8 @@ impl PartitionLog {
 
     /// An empty log with nothing on disk but, perhaps, its meta.
     fn fresh(&self, meta: PartitionMeta) -> OpenLog {
-        let identity = self.identity(meta.replica);
         let header = SegmentHeader {
-            identity,
+            identity: self.identity(meta.replica),
             base_offset: Offset::ZERO,
             salt: SegmentSalt::random(),
             previous_append_time: TimestampMs::MIN,
@@ -242,7 +244,7 @@ impl PartitionLog {
             epochs: EpochTable::new(),
             producers: ProducerTable::new(),
         };
-        self.open_log(identity, meta, VecDeque::new(), recovered, &[], false)
+        self.open_log(meta, VecDeque::new(), recovered, &[])
     }
 
     /// Makes directory, meta and first segment. All of it is on stable storage on return.
@@ -339,7 +341,7 @@ impl PartitionLog {
         let Some(mut producers) = self.read_producers(point).await? else {
             let path = self.path.file(SegmentFile::Producers, header.base_offset);
             let what = "the producer table at the segment's start is damaged";
-            return Err(self.corrupt(path, header.base_offset, what));
+            return Err(OpenError::corrupt(path, header.base_offset, what));
         };
         let mut epochs = header.epochs.clone();
         let mut index = ActiveIndex::new(header.base_offset, self.context.index_interval_bytes);
@@ -448,7 +450,6 @@ impl PartitionLog {
 
     async fn assemble(
         &self,
-        identity: SegmentIdentity,
         meta: PartitionMeta,
         sealed: VecDeque<Rc<SealedSegment>>,
         recovered: Recovered,
@@ -471,24 +472,22 @@ impl PartitionLog {
             let kept = block.as_bytes().get(..keep);
             partial = kept.ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)?.to_vec();
         }
-        Ok(self.open_log(identity, meta, sealed, recovered, &partial, true))
+        Ok(self.open_log(meta, sealed, recovered, &partial))
     }
 
     fn open_log(
         &self,
-        identity: SegmentIdentity,
         meta: PartitionMeta,
         sealed: VecDeque<Rc<SealedSegment>>,
         recovered: Recovered,
         partial: &[u8],
-        on_disk: bool,
     ) -> OpenLog {
         let Recovered { segment, end, chain, epochs, producers } = recovered;
         let active = Rc::new(segment);
         OpenLog {
-            identity,
+            identity: self.identity(meta.replica),
             meta,
-            on_disk,
+            on_disk: active.file().is_some(),
             sealed,
             rolled: VecDeque::new(),
             tail: TailBuffers::new(self.context.pool.clone(), end.get(), partial),
@@ -504,10 +503,8 @@ impl PartitionLog {
             durable_acks: WaitingAcks::default(),
             cache: TailCache::default(),
             spare: None,
-            making_room: false,
-            retaining: false,
             reserved_bytes: 0,
-            flushing: false,
+            running: Running::default(),
             unflushed: Unflushed::default(),
             last_used: Clock::monotonic(),
         }

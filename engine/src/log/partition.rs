@@ -110,17 +110,23 @@ pub(super) struct OpenLog {
     pub(super) cache: TailCache,
     /// The file for the next segment.
     pub(super) spare: Option<Spare>,
-    /// A task is making room.
-    pub(super) making_room: bool,
-    /// A task is removing expired segments.
-    pub(super) retaining: bool,
     /// Bytes of reservations that were not appended yet.
     pub(super) reserved_bytes: u64,
-    /// The flush task is running.
-    pub(super) flushing: bool,
+    pub(super) running: Running,
     /// Batches and records since the last flush, for the counters.
     pub(super) unflushed: Unflushed,
     pub(super) last_used: Instant,
+}
+
+/// Which tasks of a log are running; never two of one kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Running {
+    /// The flush.
+    pub(super) flush: bool,
+    /// One that gets disk space.
+    pub(super) make_room: bool,
+    /// One that removes expired segments.
+    pub(super) retention: bool,
 }
 
 /// Up to where readers may go.
@@ -313,8 +319,7 @@ impl OpenLog {
 
     /// Whether nothing is in flight: no flush, no reservation, no answer that waits.
     pub(super) fn is_quiet(&self) -> bool {
-        !self.flushing
-            && !self.making_room
+        !(self.running.flush || self.running.make_room || self.running.retention)
             && self.reserved_bytes == 0
             && !self.tail.is_dirty()
             && self.rolled.is_empty()

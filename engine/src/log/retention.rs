@@ -22,7 +22,7 @@ const SLOW_SEGMENT_BYTES: u64 = 64 << 10;
 impl PartitionLog {
     /// Removes what is beyond size or age. Failures are logged and tried again next time.
     pub(crate) async fn apply_retention(self: &Rc<Self>) {
-        let started = self.with_open(|open| !std::mem::replace(&mut open.retaining, true));
+        let started = self.with_open(|open| !std::mem::replace(&mut open.running.retention, true));
         if !matches!(started, Ok(true)) {
             return;
         }
@@ -30,7 +30,7 @@ impl PartitionLog {
             let directory = self.path.directory().display();
             tracing::warn!(%directory, %error, "expired segments could not be removed");
         }
-        self.if_open(|open| open.retaining = false);
+        self.if_open(|open| open.running.retention = false);
         self.progress.raise();
     }
 
@@ -109,7 +109,7 @@ impl PartitionLog {
             let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
             let old = first.is_some_and(|first| now.saturating_since(first) >= age_ms);
             let due = old && open.durable > open.active.header().base_offset && open.is_quiet();
-            open.making_room |= due;
+            open.running.make_room |= due;
             due
         });
         if !matches!(due, Ok(true)) {
@@ -118,14 +118,14 @@ impl PartitionLog {
         let at_hand = matches!(self.with_open(|open| open.spare.is_some()), Ok(true));
         let taken = if at_hand { Ok(()) } else { self.take_spare(SLOW_SEGMENT_BYTES).await };
         let rolled = self.with_open(|open| {
-            open.making_room = false;
+            open.running.make_room = false;
             // Whatever was appended meanwhile belongs to the old segment; rolling takes it along.
             let rolls = taken.is_ok() && open.spare.is_some();
             if rolls {
                 open.roll(&self.context);
             }
-            let starts = rolls && !open.flushing;
-            open.flushing |= rolls;
+            let starts = rolls && !open.running.flush;
+            open.running.flush |= rolls;
             starts
         });
         if matches!(rolled, Ok(true)) {

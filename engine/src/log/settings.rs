@@ -35,9 +35,9 @@ impl Default for LogSettings {
         Self {
             batch_bytes_max: BATCH_BYTES_DEFAULT,
             segment_bytes: 1 << 30,
-            segment_age: Duration::from_secs(7 * 24 * 3600),
+            segment_age: Duration::from_hours(7 * 24),
             retention_bytes: None,
-            retention_age: Some(Duration::from_secs(7 * 24 * 3600)),
+            retention_age: Some(Duration::from_hours(7 * 24)),
         }
     }
 }

@@ -204,7 +204,7 @@ mod tests {
             let mut tail = TailBuffers::new(BufferPool::new(64 << 20), 4096, &[]);
             tail.write(&[1; 5000]);
             let end = tail.end();
-            tail.write(&[2; 3_000_000]);
+            tail.write(&vec![2; 3_000_000]);
             tail.cut(end);
             tail.write(&[3; 10]);
             let image = image(&tail.take_group(), 12288);

@@ -204,14 +204,12 @@ pub(crate) async fn write_zeros(
     while at < range.end {
         let bytes = usize::try_from(range.end - at).unwrap_or(usize::MAX);
         let bytes = bytes.min(BufferPool::largest_class());
-        let buffer = match zeros.take().filter(|buffer| buffer.len() == bytes) {
-            Some(buffer) => buffer,
-            None => {
-                let mut buffer = pool.take(bytes);
-                buffer.bytes_mut()[..bytes].fill(0);
-                buffer.freeze(bytes)
-            }
-        };
+        let fits = zeros.take().filter(|buffer| buffer.len() == bytes);
+        let buffer = fits.unwrap_or_else(|| {
+            let mut buffer = pool.take(bytes);
+            buffer.bytes_mut()[..bytes].fill(0);
+            buffer.freeze(bytes)
+        });
         file.write(&buffer, at).await?;
         at += bytes as u64;
         zeros = Some(buffer);

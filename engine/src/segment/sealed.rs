@@ -195,16 +195,15 @@ impl SegmentReader {
         };
         let summary_of = |map: &IndexMap| Index::decode(map.as_bytes()).map(|i| *i.summary());
         let good = map.and_then(|map| Some((summary_of(&map).ok().filter(fits)?, map)));
-        let (summary, index) = match good {
-            Some(good) => good,
-            None => {
-                let index = index_path.display();
-                tracing::warn!(%index, "index missing or wrong; rebuilding it from the log");
-                let map = rebuild_index(&file, &header, end_offset, index_path.clone()).await?;
-                let summary = summary_of(&map)
-                    .map_err(|error| SegmentError::Header { path: index_path, error })?;
-                (summary, map)
-            }
+        let (summary, index) = if let Some(good) = good {
+            good
+        } else {
+            let index = index_path.display();
+            tracing::warn!(%index, "index missing or wrong; rebuilding it from the log");
+            let map = rebuild_index(&file, &header, end_offset, index_path.clone()).await?;
+            let summary = summary_of(&map)
+                .map_err(|error| SegmentError::Header { path: index_path, error })?;
+            (summary, map)
         };
         Ok(Self { file, header, summary, index })
     }

@@ -62,12 +62,11 @@ impl SpareFiles {
     /// `StorageFull` when the disk has no room for it.
     pub(crate) async fn take(&self, bytes: u64) -> io::Result<Spare> {
         let retired = self.idle.borrow_mut().pop();
-        let (file, path, written) = match retired {
-            Some((path, written)) => (DirectFile::open(path.clone()).await?, path, written),
-            None => {
-                let path = self.fresh_path(0);
-                (DirectFile::create(path.clone()).await?, path, 0)
-            }
+        let (file, path, written) = if let Some((path, written)) = retired {
+            (DirectFile::open(path.clone()).await?, path, written)
+        } else {
+            let path = self.fresh_path(0);
+            (DirectFile::create(path.clone()).await?, path, 0)
         };
         let length = file.len().await?;
         if length < bytes

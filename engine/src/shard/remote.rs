@@ -127,7 +127,8 @@ impl Peer {
     ) -> Result<PartitionStatus, ReserveError> {
         let (answer, answered) = async_channel::bounded(1);
         let request = Request::Status { partition, answer };
-        self.address.requests.send(request).await.map_err(|_| ReserveError::Stopping)?;
+        // Fails when the shard has stopped; then there is no answer either.
+        self.address.requests.send(request).await.ok();
         answered.recv().await.unwrap_or(Err(ReserveError::Stopping))
     }
 
@@ -140,7 +141,8 @@ impl Peer {
         let (opened, open) = async_channel::bounded(1);
         let (runs, received) = async_channel::bounded(REMOTE_RUNS_MAX);
         let request = Request::Read { partition, start, max_bytes, opened, runs };
-        self.address.requests.send(request).await.map_err(|_| ReadError::Stopping)?;
+        // Fails when the shard has stopped; then there is no answer either.
+        self.address.requests.send(request).await.ok();
         let marks = open.recv().await.unwrap_or(Err(ReadError::Stopping))?;
         let (position, earliest, committed) = marks;
         let at_end = position >= committed;
