@@ -281,3 +281,23 @@ fn many_appends_in_flight_over_rolls_come_back_whole() {
         node.stop().await;
     });
 }
+
+#[test]
+fn appends_that_wait_for_memory_go_on_when_the_flush_has_cached_what_filled_it() {
+    let disk = disk();
+    on_executor(async {
+        let setup = Setup { memory_bytes: 1 << 20, ..Setup::default() };
+        let node = Node::start(disk.path(), &setup).await;
+        let partition = node.partition();
+        let queue = CompletionQueue::new();
+        // Far more than the budget, and nobody reads an answer before the last append.
+        for token in 0..100 {
+            let batch = batch_of(&[value(token, 100_000)]);
+            let room = partition.reserve(batch.batch_bytes()).await.unwrap();
+            let done = Completion { queue: queue.clone(), token, when: AckWhen::Durable };
+            partition.append(room, batch, done);
+        }
+        assert_eq!(answers(&queue, 100).await.len(), 100);
+        node.stop().await;
+    });
+}

@@ -79,7 +79,12 @@ impl BufferPool {
         })
     }
 
-    /// Waits until something was given back since this was called.
+    /// Wakes those who wait for room: some was given back, or could be taken from a cache now.
+    pub(crate) fn wake_waiting(&self) {
+        self.0.wake_waiting();
+    }
+
+    /// Waits until something was given back, or became evictable, since this was called.
     pub(crate) async fn released(&self) {
         let mut registered = false;
         std::future::poll_fn(|cx| {
@@ -110,6 +115,10 @@ impl Pool {
 
     fn give_back(&self, bytes: usize) {
         self.used_bytes.set(self.used_bytes.get() - bytes as u64);
+        self.wake_waiting();
+    }
+
+    fn wake_waiting(&self) {
         if !self.waiting.borrow().is_empty() {
             for waker in self.waiting.take() {
                 waker.wake();

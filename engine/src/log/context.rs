@@ -66,9 +66,11 @@ impl LogContext {
         }
     }
 
-    /// Remembers a cached buffer of `log`, for eviction in order.
-    pub(crate) fn cached(&self, log: &Rc<PartitionLog>) {
-        self.cache_order.borrow_mut().push_back(Rc::downgrade(log));
+    /// Remembers `buffers` newly cached buffers of `log`, for eviction in order.
+    pub(crate) fn cached(&self, log: &Rc<PartitionLog>, buffers: usize) {
+        let weak = Rc::downgrade(log);
+        self.cache_order.borrow_mut().extend(std::iter::repeat_n(weak, buffers));
+        self.pool.wake_waiting();
     }
 
     /// When what is written now has to be synced at the latest.

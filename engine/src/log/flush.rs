@@ -186,9 +186,7 @@ impl PartitionLog {
             open.written_acks.complete_upto(chain.next_offset, true);
             open.durable_acks.complete_upto(chain.next_offset, true);
         });
-        for _ in 0..cached {
-            self.context.cached(self);
-        }
+        self.context.cached(self, cached);
         self.progress.raise();
         Ok(())
     }
