@@ -8,7 +8,7 @@ use forebay_format::CleanEntry;
 use forebay_format::names::SegmentFile;
 
 use super::partition::{NotOpen, OpenLog, PartitionLog, State};
-use crate::io::{remove_empty_directory, remove_file, remove_tree, replace_file};
+use crate::io::{file_names, remove_empty_directory, remove_file, remove_tree, replace_file};
 
 /// An open log that nobody used for this long is closed.
 const IDLE_CLOSE: Duration = Duration::from_mins(1);
@@ -35,33 +35,32 @@ impl PartitionLog {
         true
     }
 
+    /// Opens a closed log now and then: so that age can expire it and, once after a crash, so that
+    /// damage is found early and not by the first reader.
     async fn visit(self: &Rc<Self>, now: Instant) -> bool {
-        let due = now.saturating_duration_since(self.visited.get()) >= VISIT_EVERY;
-        if !due || !self.has_data() {
+        let vouched_for = matches!(&*self.state.borrow(), State::Closed(Some(_)));
+        let due = match self.visited.get() {
+            None => !vouched_for,
+            Some(last) => vouched_for && now.saturating_duration_since(last) >= VISIT_EVERY,
+        };
+        if due || self.visited.get().is_none() {
+            self.visited.set(Some(now));
+        }
+        if !due {
             return false;
         }
-        self.visited.set(now);
+        let worth_it = if vouched_for {
+            self.settings.borrow().retention_age.is_some()
+        } else {
+            let names = file_names(self.path.directory().to_owned()).await;
+            matches!(names, Ok(Some(_)))
+        };
+        if !worth_it {
+            return false;
+        }
         // What is wrong with it was logged, and is told to whoever uses it.
         self.ensure_open().await.ok();
         true
-    }
-
-    fn has_data(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Closed(Some(_)))
-    }
-
-    /// Opens the log if it has files that no clean stop vouches for, so that damage is found
-    /// early and not by the first reader.
-    pub(crate) async fn check_after_crash(self: &Rc<Self>) {
-        let unknown = matches!(&*self.state.borrow(), State::Closed(None));
-        if !unknown {
-            return;
-        }
-        let names = crate::io::file_names(self.path.directory().to_owned()).await;
-        if matches!(names, Ok(Some(_))) {
-            // What is wrong with it was logged, and is told to whoever uses it.
-            self.ensure_open().await.ok();
-        }
     }
 
     /// Waits until nothing is in flight, and closes. `None` when there is nothing on disk, or the

@@ -54,8 +54,8 @@ pub(crate) struct PartitionLog {
     pub(super) state: RefCell<State>,
     /// Set when the topic was deleted: nothing new is admitted.
     pub(super) removing: Cell<bool>,
-    /// When housekeeping last looked in.
-    pub(super) visited: Cell<Instant>,
+    /// When housekeeping last looked in while it was closed.
+    pub(super) visited: Cell<Option<Instant>>,
     /// Raised when the state, a mark or the room for appends has changed.
     pub(super) progress: Signal,
     /// Raised when there is something new to flush.
@@ -164,8 +164,9 @@ pub(crate) struct Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        if let State::Open(open) = &mut *self.log.state.borrow_mut() {
-            open.reserved_bytes -= self.bytes;
+        if self.bytes > 0 {
+            self.log.if_open(|open| open.reserved_bytes -= self.bytes);
+            self.log.progress.raise();
         }
     }
 }
@@ -187,7 +188,7 @@ impl PartitionLog {
             epoch: Cell::new(epoch),
             state: RefCell::new(State::Closed(clean)),
             removing: Cell::new(false),
-            visited: Cell::new(Clock::monotonic()),
+            visited: Cell::new(None),
             progress: Signal::default(),
             work: Signal::default(),
         })

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::io::{DirectFile, create_directories, file_names, rename_durably, sync_directory};
 
 /// Retired files that are kept for reuse by one shard; what goes beyond is removed.
-const SPARES_MAX: usize = 4;
+const SPARES_MAX: usize = 2;
 
 /// A file that belongs to no partition yet.
 #[derive(Debug)]

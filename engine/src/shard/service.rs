@@ -162,11 +162,6 @@ impl Shard {
     }
 
     async fn keep_house(self) {
-        let after_start: Vec<_> = self.0.logs.borrow().values().cloned().collect();
-        for log in after_start {
-            log.check_after_crash().await;
-            yield_if_needed().await;
-        }
         while !self.0.context.stopping.get() {
             sleep(HOUSEKEEPING_EVERY).await;
             let now = Clock::monotonic();
