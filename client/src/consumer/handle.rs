@@ -53,6 +53,8 @@ pub struct Consumer {
     backoff: Backoff,
     /// Which session is asked first: they take turns.
     turn: usize,
+    /// Seeks so far: the number of the last one.
+    seeks: u64,
 }
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -99,6 +101,7 @@ impl Consumer {
             errors: Vec::new(),
             backoff: Backoff::new(0x3c3c),
             turn: 0,
+            seeks: 0,
         };
         consumer.place(&cluster);
         Ok(consumer)
@@ -136,13 +139,25 @@ impl Consumer {
 
     /// Goes on somewhere else in a partition, which is read from then on if it was not before.
     pub fn seek(&mut self, partition: PartitionIndex, start: StartAt) {
-        self.positions.insert(partition, Position::new(start));
-        // The other partitions of its stream go on where they are, on another stream.
-        let session = self.sessions.iter().position(|one| one.partitions.contains(&partition));
+        let session = self.sessions.iter_mut().find(|one| one.partitions.contains(&partition));
         match session {
-            Some(at) => self.close(at),
-            None if !self.unplaced.contains(&partition) => self.unplaced.push(partition),
-            None => {}
+            Some(Session { phase: Phase::Open(stream), .. }) => {
+                self.seeks += 1;
+                stream.seek(partition, start, self.seeks);
+                self.positions.insert(partition, Position::after_seek(start, self.seeks));
+            }
+            Some(Session { partitions, phase: Phase::Opening(_) }) => {
+                // It is being asked for at the old place already: another stream for this one.
+                partitions.retain(|one| *one != partition);
+                self.positions.insert(partition, Position::new(start));
+                self.unplaced.push(partition);
+            }
+            None => {
+                self.positions.insert(partition, Position::new(start));
+                if !self.unplaced.contains(&partition) {
+                    self.unplaced.push(partition);
+                }
+            }
         }
     }
 
@@ -254,6 +269,10 @@ impl Consumer {
             Item::Batch(batch) => {
                 self.backoff.succeeded();
                 let partition = batch.partition();
+                if !self.sessions[session].partitions.contains(&partition) {
+                    // Another stream reads it by now.
+                    return None;
+                }
                 let position = self.positions.get_mut(&partition)?;
                 match position.admit(batch) {
                     Ok(batch) => Some(Ok(Event::Batch(Box::new(batch?)))),
@@ -268,8 +287,11 @@ impl Consumer {
                 self.drop_partition(session, partition);
                 Some(Err(ConsumeError::Damaged { partition, expected, source }))
             }
-            Item::Positioned(partition, offset) => {
-                self.positions.get_mut(&partition)?.positioned(offset);
+            Item::Positioned(partition, offset, seek_id) => {
+                self.positions.get_mut(&partition)?.positioned(offset, seek_id);
+                None
+            }
+            Item::CaughtUp { partition, .. } if self.positions.get(&partition)?.is_seeking() => {
                 None
             }
             Item::CaughtUp { partition, earliest, committed } => {

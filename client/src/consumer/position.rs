@@ -14,22 +14,44 @@ pub(super) struct Position {
     next: Option<Offset>,
     /// The next batch may begin before what was asked for.
     fresh: bool,
+    /// A seek that the server has not confirmed: what comes meanwhile is from before it.
+    seeking: Option<u64>,
 }
 
 impl Position {
     pub(super) fn new(start: StartAt) -> Self {
-        Self { start, next: None, fresh: true }
+        Self { start, next: None, fresh: true, seeking: None }
     }
 
-    /// What to ask for. From now on the next batch may begin earlier.
+    /// The same, while the server still sends from elsewhere.
+    pub(super) fn after_seek(start: StartAt, seek_id: u64) -> Self {
+        Self { seeking: Some(seek_id), ..Self::new(start) }
+    }
+
+    /// What to ask for on a new stream. From now on the next batch may begin earlier.
     pub(super) fn resume(&mut self) -> StartAt {
         self.fresh = true;
+        self.seeking = None;
         self.next.map_or(self.start, StartAt::Offset)
     }
 
-    /// The server says where it begins.
-    pub(super) fn positioned(&mut self, offset: Offset) {
-        self.next.get_or_insert(offset);
+    /// The server says where it begins, after subscribing (0) or after a seek.
+    pub(super) fn positioned(&mut self, offset: Offset, seek_id: u64) {
+        match self.seeking {
+            None => {
+                self.next.get_or_insert(offset);
+            }
+            Some(awaited) if awaited == seek_id => {
+                self.seeking = None;
+                self.next.get_or_insert(offset);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Whether what comes now is still from before a seek.
+    pub(super) fn is_seeking(&self) -> bool {
+        self.seeking.is_some()
     }
 
     /// The offset that comes next, once it is known.
@@ -45,6 +67,9 @@ impl Position {
         &mut self,
         mut batch: ConsumedBatch,
     ) -> Result<Option<ConsumedBatch>, ConsumeError> {
+        if self.is_seeking() {
+            return Ok(None);
+        }
         let found = batch.first_offset();
         let end = batch.next_offset();
         let expected = self.next().unwrap_or(found);

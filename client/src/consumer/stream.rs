@@ -2,9 +2,11 @@
 //! verified but not yet put in order with what came before; see `position`.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf, Bytes};
@@ -18,6 +20,7 @@ use crate::{
     call::CallEnded,
     client::Client,
     connection::{Piece, RequestBody},
+    lock::Lock,
     refusal::Refusal,
     wire::{
         BrokenStream, ConsumeMessage, MessageReader, Slices, decode_consume_response,
@@ -32,7 +35,8 @@ const CONSUME: &str = "/forebay.v1.ConsumerService/Consume";
 pub(super) enum Item {
     Batch(ConsumedBatch),
     Damaged(PartitionIndex, BatchError),
-    Positioned(PartitionIndex, Offset),
+    /// Reading starts here: after subscribing (0) or after the seek of this number.
+    Positioned(PartitionIndex, Offset, u64),
     CaughtUp {
         partition: PartitionIndex,
         earliest: Offset,
@@ -54,7 +58,15 @@ struct Run {
 #[derive(Debug)]
 pub(super) struct ConsumeStream {
     reader: MessageReader,
+    requests: Arc<Lock<Requests>>,
     run: Option<Run>,
+}
+
+/// Messages that the request body has not sent yet.
+#[derive(Debug, Default)]
+struct Requests {
+    waiting: VecDeque<Bytes>,
+    waker: Option<Waker>,
 }
 
 impl ConsumeStream {
@@ -82,10 +94,27 @@ impl ConsumeStream {
                 credit_bytes: 0,
             }));
         let mut connection = client.connection(&address).await?;
-        let body = SubscribeBody { subscribe: Some(subscribe) }.boxed_unsync();
+        let requests = Arc::new(Lock::new(Requests::default()));
+        requests.with(|requests| requests.waiting.push_back(subscribe));
+        let body = RequestsBody(Arc::clone(&requests)).boxed_unsync();
         let response =
             connection.call(CONSUME, RequestBody::new(body)).await.map_err(BrokenStream::from)?;
-        Ok(Self { reader: MessageReader::new(response)?, run: None })
+        Ok(Self { reader: MessageReader::new(response)?, requests, run: None })
+    }
+
+    /// Asks the server to go on somewhere else. What was sent before may still arrive first.
+    pub(super) fn seek(&mut self, partition: PartitionIndex, start: StartAt, seek_id: u64) {
+        let seek = encode_consume_request(consume_request::Message::Seek(v1::Seek {
+            partition: partition.get(),
+            start: Some(start.on_the_wire()),
+            seek_id,
+        }));
+        self.requests.with(|requests| {
+            requests.waiting.push_back(seek);
+            if let Some(waker) = requests.waker.take() {
+                waker.wake();
+            }
+        });
     }
 
     pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, CallEnded>> {
@@ -131,6 +160,7 @@ fn other(message: consume_response::Message) -> Result<Option<Item>, CallEnded> 
         Message::Positioned(positioned) => Some(Item::Positioned(
             PartitionIndex::new(positioned.partition),
             Offset::new(positioned.offset),
+            positioned.seek_id,
         )),
         Message::Watermark(watermark) => Some(Item::CaughtUp {
             partition: PartitionIndex::new(watermark.partition),
@@ -147,23 +177,24 @@ fn other(message: consume_response::Message) -> Result<Option<Item>, CallEnded> 
     })
 }
 
-/// The request: a subscription, and then nothing, but without an end: the stream lasts as long as
+/// The request: a subscription and later seeks. It has no end of its own: the stream lasts as long as
 /// the answer is read.
-struct SubscribeBody {
-    subscribe: Option<Bytes>,
-}
+struct RequestsBody(Arc<Lock<Requests>>);
 
-impl Body for SubscribeBody {
+impl Body for RequestsBody {
     type Data = Piece;
     type Error = Infallible;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
-        match self.subscribe.take() {
-            Some(subscribe) => Poll::Ready(Some(Ok(Frame::data(subscribe.chain(Bytes::new()))))),
-            None => Poll::Pending,
-        }
+        self.0.with(|requests| {
+            let Some(message) = requests.waiting.pop_front() else {
+                requests.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            Poll::Ready(Some(Ok(Frame::data(message.chain(Bytes::new())))))
+        })
     }
 }
