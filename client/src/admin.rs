@@ -59,7 +59,7 @@ pub enum MetadataError {
     Unreachable(#[from] Unreachable),
     /// The server refused.
     #[error("metadata refused")]
-    Refused(#[source] Refusal),
+    Refused(#[source] Box<Refusal>),
 }
 
 /// Why a topic was not created.
@@ -71,7 +71,7 @@ pub enum CreateTopicError {
         /// The name.
         name: String,
         /// The server's words.
-        source: Refusal,
+        source: Box<Refusal>,
     },
     /// Nobody answered. It may have been created.
     #[error(transparent)]
@@ -82,7 +82,7 @@ pub enum CreateTopicError {
         /// The name.
         name: String,
         /// The server's words.
-        source: Refusal,
+        source: Box<Refusal>,
     },
 }
 
@@ -95,7 +95,7 @@ pub enum DescribeTopicError {
         /// The name.
         name: String,
         /// The server's words.
-        source: Refusal,
+        source: Box<Refusal>,
     },
     /// Nobody answered. Worth another try.
     #[error(transparent)]
@@ -106,7 +106,7 @@ pub enum DescribeTopicError {
         /// The name.
         name: String,
         /// The server's words.
-        source: Refusal,
+        source: Box<Refusal>,
     },
 }
 
@@ -118,7 +118,7 @@ pub enum ListTopicsError {
     Unreachable(#[from] Unreachable),
     /// The server refused.
     #[error("topics not listed")]
-    Refused(#[source] Refusal),
+    Refused(#[source] Box<Refusal>),
 }
 
 /// Why a topic was not deleted.
@@ -130,7 +130,7 @@ pub enum DeleteTopicError {
         /// The name.
         name: String,
         /// The server's words.
-        source: Refusal,
+        source: Box<Refusal>,
     },
     /// Nobody answered. It may have been deleted.
     #[error(transparent)]
@@ -141,7 +141,7 @@ pub enum DeleteTopicError {
         /// The name.
         name: String,
         /// The server's words.
-        source: Refusal,
+        source: Box<Refusal>,
     },
 }
 
@@ -167,7 +167,7 @@ pub struct Admin {
 /// What every call comes to before it is made an error of its own.
 enum Failure {
     Unreachable(Unreachable),
-    Refused(Refusal),
+    Refused(Box<Refusal>),
 }
 
 impl Admin {
@@ -302,7 +302,7 @@ impl Admin {
                 Err(status) if status.code() == Code::Unavailable => {
                     tried.push((address.to_owned(), status));
                 }
-                Err(status) => return Err(Failure::Refused(Refusal::from(&status))),
+                Err(status) => return Err(Failure::Refused(Box::new(Refusal::from(&status)))),
             }
         }
         Err(Failure::Unreachable(Unreachable { tried }))

@@ -43,7 +43,7 @@ pub enum ConnectError {
     Unreachable(#[from] Unreachable),
     /// The server refused.
     #[error("the server refused the client")]
-    Refused(#[source] Refusal),
+    Refused(#[source] Box<Refusal>),
 }
 
 /// A client of one cluster. Clones share everything.

@@ -31,7 +31,7 @@ pub enum OpenError {
         topic: String,
         /// Why the server did not make it, if it said so.
         #[source]
-        refusal: Option<Refusal>,
+        refusal: Option<Box<Refusal>>,
     },
 }
 
@@ -245,5 +245,5 @@ async fn partitions_of(client: &Client, topic: &str) -> Result<ClusterMetadata, 
     if found.topic(topic).is_some_and(|topic| !topic.partitions.is_empty()) {
         return Ok(found);
     }
-    Err(OpenError::NoTopic { topic: topic.to_owned(), refusal })
+    Err(OpenError::NoTopic { topic: topic.to_owned(), refusal: refusal.map(Box::new) })
 }

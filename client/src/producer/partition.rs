@@ -334,6 +334,7 @@ impl Partition {
             service_time: sealed
                 .sent_at
                 .map_or(Duration::ZERO, |sent_at| now.saturating_duration_since(sent_at)),
+            acked_at: now.into_std(),
             batch_bytes: sealed.bytes.len(),
         };
         self.reported = sealed.first_sequence + u64::from(sealed.record_count);

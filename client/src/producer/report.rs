@@ -1,6 +1,9 @@
 //! What a producer reports about the batches it sent, and its errors.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use forebay_format::{Epoch, Offset, PartitionIndex, PushError, TimestampMs};
 use thiserror::Error;
@@ -33,6 +36,8 @@ pub struct BatchAck {
     pub latency: Duration,
     /// From first handing the batch to a connection to this acknowledgement.
     pub service_time: Duration,
+    /// When the answer was read.
+    pub acked_at: Instant,
     /// Length of the batch, header included.
     pub batch_bytes: usize,
 }
