@@ -76,6 +76,12 @@ impl<'a> Records<'a> {
         Self { rest: payload, payload_bytes: payload.len(), first_timestamp, index: 0, count }
     }
 
+    /// What has not been read yet. With the number of records that are left, reading can go on from
+    /// there later.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn read(&mut self) -> Result<RecordRef<'a>, &'static str> {
         let mut body = take_bytes(&mut self.rest, "record")?;
         let delta = varint::unzigzag(take_number(&mut body)?);

@@ -1,0 +1,124 @@
+//! The topics, as one shard knows them: what the control thread has told it, and the engine's handles.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use forebay_engine::{LogSettings, PartitionRef, PartitionSpec, Shard, ShardIndex, shard_of};
+use forebay_format::{Epoch, PartitionId, PartitionIndex, TopicId, TopicName};
+
+use crate::config::{ByteSize, Span, TopicSettings};
+use crate::leadership::{Leadership, Topic};
+
+/// A topic that is served.
+#[derive(Debug)]
+pub(crate) struct ServedTopic {
+    pub(crate) topic: Arc<Topic>,
+    /// Its own settings over the node's.
+    pub(crate) settings: TopicSettings,
+    /// By partition.
+    leaderships: Arc<[Leadership]>,
+    engine: Shard,
+}
+
+impl ServedTopic {
+    /// A handle to a partition, if the topic has so many.
+    pub(crate) fn partition(&self, index: u32) -> Option<PartitionRef> {
+        self.topic.partition(index).map(|id| self.engine.partition(id))
+    }
+
+    /// The epoch that this node leads a partition in.
+    pub(crate) fn epoch(&self, index: PartitionIndex) -> Option<Epoch> {
+        let led = |leadership: &&Leadership| leadership.partition.partition == index;
+        let at = usize::try_from(index.get()).ok();
+        let likely = at.and_then(|at| self.leaderships.get(at)).filter(led);
+        likely.or_else(|| self.leaderships.iter().find(led)).map(|leadership| leadership.epoch)
+    }
+}
+
+/// All topics.
+pub(crate) struct Catalog {
+    engine: Shard,
+    shard: ShardIndex,
+    shards: u32,
+    defaults: TopicSettings,
+    topics: RefCell<BTreeMap<TopicName, Rc<ServedTopic>>>,
+}
+
+impl Catalog {
+    /// No topics yet.
+    pub(crate) fn new(
+        engine: Shard,
+        shard: ShardIndex,
+        shards: u32,
+        defaults: TopicSettings,
+    ) -> Self {
+        Self { engine, shard, shards, defaults, topics: RefCell::default() }
+    }
+
+    /// The topic of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<Rc<ServedTopic>> {
+        self.topics.borrow().get(name).cloned()
+    }
+
+    /// All topics, by name.
+    pub(crate) fn all(&self) -> Vec<Rc<ServedTopic>> {
+        self.topics.borrow().values().cloned().collect()
+    }
+
+    /// Serves a topic. The engine takes the partitions that are this shard's.
+    pub(crate) fn add(&self, topic: Arc<Topic>, leaderships: Arc<[Leadership]>) {
+        let settings = self.defaults.with(&topic.settings).unwrap_or_else(|error| {
+            // They were checked when the topic was made, by a release that knew them.
+            tracing::error!(topic = %topic.name, %error, "the node's defaults are used");
+            self.defaults.clone()
+        });
+        for leadership in leaderships.iter() {
+            if !self.owns(leadership.partition) {
+                continue;
+            }
+            self.engine.add_partition(PartitionSpec {
+                id: leadership.partition,
+                epoch: leadership.epoch,
+                settings: log_settings(&settings),
+            });
+        }
+        let name = topic.name.clone();
+        let engine = self.engine.clone();
+        let served = Rc::new(ServedTopic { topic, settings, leaderships, engine });
+        self.topics.borrow_mut().insert(name, served);
+    }
+
+    /// Whether a partition is this shard's.
+    pub(crate) fn owns(&self, partition: PartitionId) -> bool {
+        shard_of(partition, self.shards) == self.shard
+    }
+
+    /// Stops serving a topic, unless another one has taken its name since.
+    pub(crate) fn remove(&self, name: &TopicName, id: TopicId) {
+        let mut topics = self.topics.borrow_mut();
+        if topics.get(name.as_str()).is_some_and(|served| served.topic.id == id) {
+            topics.remove(name.as_str());
+        }
+    }
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog")
+            .field("topics", &self.topics.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn log_settings(settings: &TopicSettings) -> LogSettings {
+    LogSettings {
+        batch_bytes_max: settings.max_batch_size.as_usize(),
+        segment_bytes: settings.segment_size.get(),
+        segment_age: settings.segment_age.as_duration(),
+        retention_bytes: settings.retention_size.map(ByteSize::get),
+        retention_age: settings.retention_time.map(Span::as_duration),
+    }
+}

@@ -1,0 +1,197 @@
+//! The control thread's work while the node runs: the requests of the shards, one after the other, and
+//! what the shards have to say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_channel::Receiver;
+use forebay_engine::{ShardIndex, ShardMetrics};
+use forebay_format::{CleanEntry, TopicId};
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::bridge::{ControlRequest, ControlRequests, Reply, ShardCommand, ShardEvent, ShardLink};
+use crate::leadership::{
+    Coordinator, CreateTopicError, DeleteTopicError, Leadership, StateFileError, Topic, TopicDraft,
+};
+
+/// Where the shards say what they have to say.
+pub(crate) type Events = Receiver<(ShardIndex, ShardEvent)>;
+
+/// See the module.
+pub(crate) struct Control<C> {
+    coordinator: C,
+    shards: Vec<ShardLink>,
+    requests: ControlRequests,
+    events: Events,
+    /// Topics whose files are being removed; the id comes out when all are gone.
+    removals: FuturesUnordered<BoxFuture<'static, Option<TopicId>>>,
+}
+
+/// Why a node that was running ends by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("shard {shard}: {message}")]
+pub struct ShardFailed {
+    /// Which of its shards.
+    pub shard: u32,
+    /// What happened.
+    pub message: String,
+}
+
+impl<C: Coordinator> Control<C> {
+    pub(crate) fn new(
+        coordinator: C,
+        shards: Vec<ShardLink>,
+        requests: ControlRequests,
+        events: Events,
+    ) -> Self {
+        Self { coordinator, shards, requests, events, removals: FuturesUnordered::new() }
+    }
+
+    /// The shards, in order.
+    pub(crate) fn shards(&self) -> &[ShardLink] {
+        &self.shards
+    }
+
+    /// Goes on with the removals that an earlier life of the node has not finished.
+    pub(crate) async fn resume_removals(&mut self) {
+        for topic in self.coordinator.removals() {
+            self.remove(topic).await;
+        }
+    }
+
+    /// Serves until a shard fails.
+    pub(crate) async fn serve(&mut self) -> ShardFailed {
+        loop {
+            tokio::select! {
+                Ok(request) = self.requests.recv() => self.answer(request).await,
+                Some(topic) = self.removals.next() => {
+                    if let Some(topic) = topic && let Err(error) = self.coordinator.removed(topic).await {
+                        tracing::error!(%error, "a removed topic is still on the list");
+                    }
+                }
+                event = next_event(&self.events) => match event {
+                    Err(failed) => return failed,
+                    Ok((shard, _)) => tracing::debug!(%shard, "unexpected event"),
+                },
+            }
+        }
+    }
+
+    /// Waits until every shard can serve. What their engines count comes back, in order.
+    pub(crate) async fn all_ready(&self) -> Result<Vec<Arc<ShardMetrics>>, ShardFailed> {
+        let mut ready = BTreeMap::new();
+        while ready.len() < self.shards.len() {
+            if let (shard, ShardEvent::Ready(metrics)) = next_event(&self.events).await? {
+                ready.insert(shard, metrics);
+            }
+        }
+        Ok(ready.into_values().collect())
+    }
+
+    /// After the drain was begun: waits until no shard has a stream left, then lets every shard make
+    /// everything durable and end. What the next start may trust comes back.
+    pub(crate) async fn drain_and_stop(&mut self) -> Result<Vec<CleanEntry>, ShardFailed> {
+        // Streams of one shard append to partitions of others, so all are drained before any stops.
+        let mut drained = 0;
+        while drained < self.shards.len() {
+            tokio::select! {
+                // A last topic may be wanted before its stream ends.
+                Ok(request) = self.requests.recv() => self.answer(request).await,
+                event = next_event(&self.events) => {
+                    if let (_, ShardEvent::Drained) = event? {
+                        drained += 1;
+                    }
+                }
+            }
+        }
+        for shard in &self.shards {
+            shard.send(ShardCommand::Stop).await;
+        }
+        let mut entries = Vec::new();
+        let mut stopped = 0;
+        while stopped < self.shards.len() {
+            if let (_, ShardEvent::Stopped(of_shard)) = next_event(&self.events).await? {
+                entries.extend(of_shard);
+                stopped += 1;
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn answer(&mut self, request: ControlRequest) {
+        match request {
+            ControlRequest::CreateTopic { draft, reply } => reply.send(self.create(draft).await),
+            ControlRequest::DeleteTopic { name, reply } => {
+                let deleted = self.coordinator.delete_topic(&name).await;
+                if let Ok(topic) = &deleted {
+                    tracing::info!(topic = %topic.name, id = %topic.id, "topic deleted");
+                    self.remove(topic.clone()).await;
+                }
+                reply.send(deleted as Result<_, DeleteTopicError>);
+            }
+        }
+    }
+
+    async fn create(&mut self, draft: TopicDraft) -> Result<Arc<Topic>, CreateTopicError> {
+        let topic = self.coordinator.create_topic(draft).await?;
+        let leaderships = lead_all(&mut self.coordinator, &topic).await?;
+        let add = |done| ShardCommand::AddTopic {
+            topic: topic.clone(),
+            leaderships: leaderships.clone(),
+            done,
+        };
+        self.tell_all(add).await;
+        tracing::info!(topic = %topic.name, id = %topic.id, partitions = topic.partitions, "topic created");
+        Ok(topic)
+    }
+
+    /// Tells every shard to forget a topic, and to remove its files meanwhile.
+    async fn remove(&mut self, topic: Arc<Topic>) {
+        let mut removals = Vec::new();
+        self.tell_all(|forgotten| {
+            let (removed, removal) = Reply::new();
+            removals.push(removal);
+            ShardCommand::RemoveTopic { topic: topic.clone(), forgotten, removed }
+        })
+        .await;
+        self.removals.push(Box::pin(async move {
+            let results = join_all(removals.iter().map(Receiver::recv)).await;
+            results.iter().all(|result| matches!(result, Ok(Ok(())))).then_some(topic.id)
+        }));
+    }
+
+    /// Sends a command to every shard, and waits until each has followed it.
+    async fn tell_all(&self, mut command: impl FnMut(Reply<()>) -> ShardCommand) {
+        let mut done = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (reply, followed) = Reply::new();
+            shard.send(command(reply)).await;
+            done.push(followed);
+        }
+        join_all(done.iter().map(Receiver::recv)).await;
+    }
+}
+
+/// The next thing that a shard says by itself.
+async fn next_event(events: &Events) -> Result<(ShardIndex, ShardEvent), ShardFailed> {
+    match events.recv().await {
+        Ok((shard, ShardEvent::Failed(message))) => {
+            Err(ShardFailed { shard: shard.get(), message })
+        }
+        Ok(event) => Ok(event),
+        Err(_) => Err(ShardFailed { shard: 0, message: "its thread is gone".to_owned() }),
+    }
+}
+
+/// Takes the leadership of all partitions of a topic that this node can have.
+pub(crate) async fn lead_all(
+    coordinator: &mut impl Coordinator,
+    topic: &Topic,
+) -> Result<Arc<[Leadership]>, StateFileError> {
+    let mut leaderships = Vec::new();
+    for partition in topic.partition_ids() {
+        leaderships.extend(coordinator.lead(partition).await?);
+    }
+    Ok(leaderships.into())
+}

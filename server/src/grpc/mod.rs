@@ -1,0 +1,17 @@
+//! The gRPC services of a shard: one file or folder per service, one `convert` between wire and domain,
+//! one `status` for everything that can go wrong.
+
+mod cluster;
+mod connection;
+mod consume;
+mod convert;
+mod health;
+mod produce;
+mod reflection;
+mod router;
+mod services;
+mod status;
+
+pub(crate) use health::Health;
+pub(crate) use router::Router;
+pub(crate) use services::{NodeFacts, OpenRequests, ServerMetrics, Services};

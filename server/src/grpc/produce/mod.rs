@@ -1,0 +1,23 @@
+//! `ProducerService`: batches in, acknowledgements out.
+//!
+//! ```text
+//! request ─▶ Messages ─▶ Session ─▶ log of the partition ─┐
+//!                           ▲                             │ completion queue
+//! response ◀─ Results ◀─────┴─────────────────────────────┘
+//! ```
+//!
+//! A stream is one task: what polls it for the next response also reads its requests. So a client that
+//! does not read its answers is not read from either, and nothing piles up.
+
+mod api;
+mod concern;
+mod deadline;
+mod in_flight;
+mod input;
+mod open;
+mod prepare;
+mod request;
+mod results;
+mod session;
+
+pub(super) use api::ProducerApi;

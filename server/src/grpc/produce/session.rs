@@ -1,0 +1,434 @@
+//! One produce stream: takes requests, hands batches to their logs, collects the answers.
+//!
+//! ```text
+//!  New ── open ──▶ Opening ── topic found or made ──▶ Open ──┐ client is done, or the node stops,
+//!   │                 │                                      │ and every batch was answered
+//!   └─ anything else ─┴─ refused ────────────────────────▶ Ended
+//! ```
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use forebay_engine::{
+    Completed, Completion, CompletionQueue, PartitionRef, Reservation, ReserveError,
+};
+use forebay_proto::v1;
+use futures_util::Stream;
+use futures_util::future::LocalBoxFuture;
+use tonic::{Status, Streaming};
+
+use super::concern::{self, Concern};
+use super::deadline::Deadline;
+use super::in_flight::{InFlight, Lane, Waiting};
+use super::input::Input;
+use super::open::{self, Identity};
+use super::prepare;
+use super::request::{Batch, Request};
+use super::results::Results;
+use crate::catalog::ServedTopic;
+use crate::clock;
+use crate::grpc::connection::InFlightBytes;
+use crate::grpc::convert::REPLICAS;
+use crate::grpc::services::{Services, add};
+use crate::grpc::status::{Failure, Refusal};
+use crate::net::Stopped;
+
+/// Bytes of batches that one turn takes before answers are looked at.
+const BYTES_PER_TURN: usize = 1024 * 1024;
+
+/// Batches and refusals of a stream that may wait for their answer, whatever their size.
+const IN_FLIGHT_MAX: usize = 32 * 1024;
+
+/// For batches that do not say.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client that was told that the node drains may take to end its stream.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Session {
+    services: Rc<Services>,
+    connection: InFlightBytes,
+    input: Input,
+    state: State,
+    queue: CompletionQueue,
+    /// Kept for its capacity.
+    completed: Vec<Completed>,
+    in_flight: InFlight<(u64, Failure)>,
+    results: Results,
+    deadline: Deadline,
+    /// The client sends no more, or is not listened to any more.
+    input_ended: bool,
+    /// What the stream ends with.
+    failure: Option<Failure>,
+    drain: Drain,
+}
+
+enum State {
+    New,
+    Opening(LocalBoxFuture<'static, Result<(Rc<ServedTopic>, Identity), Failure>>),
+    Open(Box<Open>),
+    Ended,
+}
+
+/// A stream that knows its topic.
+struct Open {
+    topic: Rc<ServedTopic>,
+    identity: Identity,
+    /// By partition; those that were used.
+    partitions: Vec<Option<PartitionRef>>,
+    /// A batch that waits for room. The stream is not read from meanwhile.
+    blocked: Option<Blocked>,
+}
+
+struct Blocked {
+    batch: Prepared,
+    partition: PartitionRef,
+    wait: Wait,
+}
+
+/// A batch that can be appended.
+struct Prepared {
+    waiting: Waiting,
+    incoming: forebay_engine::IncomingBatch,
+}
+
+enum Wait {
+    /// For answers to other batches of the connection.
+    Connection,
+    /// For memory or disk space of the log.
+    Log(LocalBoxFuture<'static, Result<Reservation, ReserveError>>),
+}
+
+enum Drain {
+    /// Not yet.
+    Awaited(Stopped),
+    /// The client was told; new batches are refused until it ends the stream, or this passes.
+    Told { until: Instant },
+}
+
+impl Session {
+    pub(super) fn new(
+        services: Rc<Services>,
+        connection: InFlightBytes,
+        requests: Streaming<v1::ProduceRequest>,
+    ) -> Self {
+        let drain = Drain::Awaited(services.drain.stopped());
+        add(&services.metrics.produce_streams, 1);
+        Self {
+            services,
+            connection,
+            input: Input::new(requests),
+            state: State::New,
+            queue: CompletionQueue::new(),
+            completed: Vec::new(),
+            in_flight: InFlight::new(),
+            results: Results::default(),
+            deadline: Deadline::default(),
+            input_ended: false,
+            failure: None,
+            drain,
+        }
+    }
+
+    /// Takes requests until there are none, until one has to wait, or until it is time for answers.
+    fn poll_requests(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let mut taken = 0;
+        if self.poll_blocked(cx).is_pending() {
+            return;
+        }
+        while !self.input_ended && self.in_flight.len() < IN_FLIGHT_MAX {
+            if taken >= BYTES_PER_TURN {
+                cx.waker().wake_by_ref();
+                return;
+            }
+            match &mut self.state {
+                State::Ended => return,
+                State::Opening(opening) => match opening.as_mut().poll(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(Err(failure)) => self.fail(failure),
+                    Poll::Ready(Ok((topic, identity))) => {
+                        let open = Open { topic, identity, partitions: Vec::new(), blocked: None };
+                        self.state = State::Open(Box::new(open));
+                    }
+                },
+                State::Open(open) if open.blocked.is_some() => return,
+                State::New | State::Open(_) => match self.input.poll_next(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(None) => self.input_ended = true,
+                    Poll::Ready(Some(Ok(request))) => taken += self.take(request, now, cx),
+                    Poll::Ready(Some(Err(failure))) => self.fail(failure),
+                },
+            }
+        }
+    }
+
+    /// Ends the stream with a failure, once everything before it was answered.
+    fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+        self.input_ended = true;
+    }
+
+    /// Takes one request. Returns its size, roughly.
+    fn take(&mut self, request: Request, now: Instant, cx: &mut Context<'_>) -> usize {
+        let wrong = |message: &str| Refusal::Request { field: "message", message: message.into() };
+        match (request, &mut self.state) {
+            (Request::Open(message), State::New) => {
+                let opening = open::open(self.services.clone(), message);
+                self.state = State::Opening(Box::pin(opening));
+                0
+            }
+            (Request::Open(_), _) => {
+                self.fail(wrong("a stream is opened once").into());
+                0
+            }
+            (_, State::New) => {
+                self.fail(wrong("the first message of a stream must be `open`").into());
+                0
+            }
+            (Request::Batch(batch), State::Open(_)) => self.take_batch(batch, now, cx),
+            // From a later release: nothing that could be answered.
+            (Request::Empty, _) | (Request::Batch(_), _) => 0,
+        }
+    }
+
+    fn take_batch(&mut self, batch: Batch, now: Instant, cx: &mut Context<'_>) -> usize {
+        let State::Open(open) = &mut self.state else { return 0 };
+        let (request_id, partition) = (batch.fields.request_id, batch.fields.partition);
+        let draining = matches!(self.drain, Drain::Told { .. });
+        match open.prepare(batch, now, draining) {
+            Ok((partition, batch)) => {
+                let bytes = batch.waiting.bytes;
+                open.blocked = Some(Blocked { batch, partition, wait: Wait::Connection });
+                // Mostly there is room, and nothing waits.
+                let _: Poll<()> = self.poll_blocked(cx);
+                bytes
+            }
+            Err((concern, failure)) => {
+                self.refuse(Lane { partition, concern }, request_id, *failure);
+                0
+            }
+        }
+    }
+
+    /// Appends the batch that waits for room, once there is room.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let State::Open(open) = &mut self.state else { return Poll::Ready(()) };
+        let Some(blocked) = &mut open.blocked else { return Poll::Ready(()) };
+        let bytes = blocked.batch.waiting.bytes;
+        if matches!(blocked.wait, Wait::Connection) {
+            if !self.connection.try_take(bytes, cx) {
+                return Poll::Pending;
+            }
+            if let Some(room) = blocked.partition.try_reserve(bytes) {
+                let blocked = open.blocked.take().expect("just seen");
+                self.append(blocked.partition, blocked.batch, room);
+                return Poll::Ready(());
+            }
+            let partition = blocked.partition.clone();
+            blocked.wait = Wait::Log(Box::pin(async move { partition.reserve(bytes).await }));
+        }
+        let Wait::Log(reserving) = &mut blocked.wait else { return Poll::Pending };
+        let Poll::Ready(reserved) = reserving.as_mut().poll(cx) else { return Poll::Pending };
+        let Blocked { batch, partition, .. } = open.blocked.take().expect("just seen");
+        match reserved {
+            Ok(room) => self.append(partition, batch, room),
+            Err(error) => {
+                self.connection.give_back(bytes);
+                self.refuse(batch.waiting.lane, batch.waiting.request_id, error.into());
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn append(&mut self, partition: PartitionRef, batch: Prepared, room: Reservation) {
+        let when = batch.waiting.lane.concern.into();
+        let token = self.in_flight.push(batch.waiting);
+        let done = Completion { queue: self.queue.clone(), token, when };
+        partition.append(room, batch.incoming, done);
+    }
+
+    /// Answers a batch that no log has seen, after those before it.
+    fn refuse(&mut self, lane: Lane, request_id: u64, failure: Failure) {
+        add(&self.services.metrics.produce_errors, 1);
+        if let Some((request_id, failure)) = self.in_flight.hold(lane, (request_id, failure)) {
+            self.results.error(request_id, lane.partition, failure);
+        }
+    }
+
+    /// Takes the answers of the logs.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) {
+        let mut completed = std::mem::take(&mut self.completed);
+        while self.queue.poll_drain(cx, &mut completed).is_ready() {
+            for Completed { token, outcome } in completed.drain(..) {
+                let (waiting, bytes) = self.in_flight.complete(token);
+                self.connection.give_back(bytes);
+                let Some(Waiting { request_id, lane, .. }) = waiting else { continue };
+                match outcome {
+                    Ok(appended) => self.results.ack(request_id, lane.partition, &appended),
+                    Err(error) => {
+                        add(&self.services.metrics.produce_errors, 1);
+                        self.results.error(request_id, lane.partition, error.into());
+                    }
+                }
+                for (request_id, failure) in self.in_flight.release(lane) {
+                    self.results.error(request_id, lane.partition, failure);
+                }
+            }
+        }
+        self.completed = completed;
+    }
+
+    /// Answers what has waited too long.
+    fn poll_deadlines(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let blocked = match &self.state {
+            State::Open(open) => {
+                open.blocked.as_ref().map(|blocked| blocked.batch.waiting.deadline)
+            }
+            _ => None,
+        };
+        let earliest = self.in_flight.earliest_deadline().into_iter().chain(blocked).min();
+        if self.deadline.poll(earliest, now, cx).is_pending() {
+            return;
+        }
+        if let State::Open(open) = &mut self.state
+            && let Some(Blocked { batch, wait, .. }) =
+                open.blocked.take_if(|blocked| blocked.batch.waiting.deadline <= now)
+        {
+            if matches!(wait, Wait::Log(_)) {
+                self.connection.give_back(batch.waiting.bytes);
+            }
+            let Waiting { lane, request_id, .. } = batch.waiting;
+            self.refuse(lane, request_id, Refusal::NoRoomInTime.into());
+        }
+        for Waiting { request_id, lane, .. } in self.in_flight.expire(now) {
+            add(&self.services.metrics.produce_errors, 1);
+            self.results.error(request_id, lane.partition, Refusal::Indeterminate.into());
+            for (request_id, failure) in self.in_flight.release(lane) {
+                self.results.error(request_id, lane.partition, failure);
+            }
+        }
+        // The next deadline has no timer yet.
+        cx.waker().wake_by_ref();
+    }
+
+    /// Tells the client when the node stops, and gives up on one that goes on.
+    fn poll_drain(&mut self, now: Instant, cx: &mut Context<'_>) {
+        match &mut self.drain {
+            Drain::Awaited(stopped) => {
+                if Pin::new(stopped).poll(cx).is_ready() {
+                    self.results.draining();
+                    self.drain = Drain::Told { until: now + DRAIN_PATIENCE };
+                }
+            }
+            Drain::Told { until } => {
+                let until = *until;
+                if self.deadline.poll(Some(until), now, cx).is_ready() && !self.input_ended {
+                    self.fail(Refusal::Stopping.into());
+                }
+            }
+        }
+    }
+
+    /// Whether there is nothing left to answer, and will not be.
+    fn is_finished(&self) -> bool {
+        let blocked = matches!(&self.state, State::Open(open) if open.blocked.is_some());
+        self.input_ended && self.in_flight.is_empty() && !blocked
+    }
+}
+
+impl Open {
+    /// Checks a batch, and finds its partition. A refusal comes with the lane's concern.
+    fn prepare(
+        &mut self,
+        batch: Batch,
+        now: Instant,
+        draining: bool,
+    ) -> Result<(PartitionRef, Prepared), (Concern, Box<Failure>)> {
+        let Batch { fields, content } = batch;
+        let concern = concern::requested(
+            fields.write_concern,
+            fields.write_concern_replicas,
+            self.topic.settings.write_concern,
+        )
+        .and_then(|wanted| concern::resolve(wanted, REPLICAS))
+        .map_err(|refusal| (Concern::AtOnce, Box::new(refusal.into())))?;
+        let refused = |failure: Failure| (concern, Box::new(failure));
+        if draining {
+            return Err(refused(Refusal::Stopping.into()));
+        }
+        let partition = self.partition(fields.partition).map_err(|r| refused(r.into()))?;
+        let limit = self.topic.settings.max_batch_size.as_usize();
+        let incoming = prepare::batch(content, &self.identity, limit).map_err(refused)?;
+        let timeout = match fields.timeout_ms {
+            0 => TIMEOUT,
+            millis => Duration::from_millis(millis.into()),
+        };
+        let waiting = Waiting {
+            request_id: fields.request_id,
+            lane: Lane { partition: fields.partition, concern },
+            bytes: incoming.batch_bytes(),
+            deadline: now + timeout,
+        };
+        Ok((partition, Prepared { waiting, incoming }))
+    }
+
+    fn partition(&mut self, index: u32) -> Result<PartitionRef, Refusal> {
+        let partitions = self.topic.topic.partitions;
+        if index >= partitions {
+            let topic = self.topic.topic.name.clone();
+            return Err(Refusal::UnknownPartition { topic, partition: index, partitions });
+        }
+        let at = index as usize;
+        if self.partitions.len() <= at {
+            self.partitions.resize_with(at + 1, || None);
+        }
+        let known = &mut self.partitions[at];
+        Ok(known
+            .get_or_insert_with(|| self.topic.partition(index).expect("below the count"))
+            .clone())
+    }
+}
+
+impl Stream for Session {
+    type Item = Result<v1::ProduceResponse, Status>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<v1::ProduceResponse, Status>>> {
+        let this = &mut *self;
+        let now = clock::monotonic();
+        this.poll_requests(now, cx);
+        this.poll_answers(cx);
+        this.poll_drain(now, cx);
+        this.poll_deadlines(now, cx);
+        if let Some(response) = this.results.take() {
+            return Poll::Ready(Some(Ok(response)));
+        }
+        if matches!(this.state, State::Ended) {
+            return Poll::Ready(None);
+        }
+        if !this.is_finished() {
+            return Poll::Pending;
+        }
+        this.state = State::Ended;
+        Poll::Ready(this.failure.take().map(|failure| Err(failure.into_status())))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Batches go on to the disk; only their answers have nowhere to go.
+        self.queue.close();
+        let mut bytes = self.in_flight.bytes();
+        if let State::Open(open) = &self.state
+            && let Some(Blocked { batch, wait: Wait::Log(_), .. }) = &open.blocked
+        {
+            bytes += batch.waiting.bytes;
+        }
+        self.connection.give_back(bytes);
+    }
+}

@@ -1,0 +1,134 @@
+//! The executor of a shard: its thread, its tasks, its timers.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use glommio::{LocalExecutorBuilder, Placement};
+
+/// How long one task may keep the others waiting, at most. The default of 100 ms would be the ack
+/// latency of everybody who shares the core with a busy stream.
+const PREEMPT_AFTER: Duration = Duration::from_millis(1);
+
+/// Starts a task on this executor that runs to its end by itself.
+pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local(task).detach();
+}
+
+/// Waits. Dropping the future ends the wait.
+pub(crate) async fn sleep(duration: Duration) {
+    glommio::timer::sleep(duration).await;
+}
+
+/// The result of `future`, or nothing when it takes longer than `duration`.
+pub(crate) async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(future), pin!(sleep(duration))).await {
+        Either::Left((result, _)) => Some(result),
+        Either::Right(((), _)) => None,
+    }
+}
+
+/// Runs hyper's tasks on this executor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, future: F) {
+        spawn(future);
+    }
+}
+
+/// The thread of a shard.
+#[derive(Debug)]
+pub(crate) struct ShardThread<T>(std::thread::JoinHandle<Result<T, SpawnError>>);
+
+impl<T> ShardThread<T> {
+    /// What the shard ended with. Blocks until then.
+    pub(crate) fn join(self) -> Result<T, SpawnError> {
+        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Why a shard could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// io_uring is forbidden, as container engines do.
+    #[error(
+        "io_uring is not allowed here ({0}): Docker 25 and containerd 2 forbid it by default; run the \
+         container with a seccomp profile that allows io_uring, and see that \
+         /proc/sys/kernel/io_uring_disabled is 0"
+    )]
+    Forbidden(#[source] io::Error),
+    /// There is no io_uring, or an old one.
+    #[error("this kernel has no usable io_uring ({0}): Linux 5.8 or later is needed")]
+    Missing(#[source] io::Error),
+    /// Too little memory may be locked.
+    #[error(
+        "too little memory may be locked for io_uring ({0}): raise RLIMIT_MEMLOCK to at least 512 KiB \
+         per shard (`ulimit -l`, or LimitMEMLOCK= of systemd), or run fewer shards"
+    )]
+    Memlock(String),
+    /// Something else.
+    #[error("cannot start an executor on io_uring: {0}")]
+    Other(String),
+}
+
+impl From<glommio::GlommioError<()>> for SpawnError {
+    fn from(error: glommio::GlommioError<()>) -> Self {
+        use glommio::{GlommioError, ReactorErrorKind};
+        match error {
+            GlommioError::ReactorError(kind @ ReactorErrorKind::MemLockLimit(..)) => {
+                Self::Memlock(GlommioError::<()>::ReactorError(kind).to_string())
+            }
+            GlommioError::IoError(error) => match error.raw_os_error() {
+                Some(libc::EPERM | libc::EACCES) => Self::Forbidden(error),
+                Some(libc::ENOSYS | libc::EINVAL) => Self::Missing(error),
+                Some(libc::ENOMEM) => Self::Memlock(error.to_string()),
+                _ => Self::Other(error.to_string()),
+            },
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// Cores for so many shards, one each; none, when there are not as many: then the scheduler places them.
+pub(crate) fn cores(shards: usize) -> Vec<Option<usize>> {
+    let allowed = rustix::thread::sched_getaffinity(None);
+    let allowed: Vec<usize> = allowed.map_or_else(
+        |_| Vec::new(),
+        |set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect(),
+    );
+    let enough = allowed.len() >= shards;
+    (0..shards).map(|shard| allowed.get(shard).copied().filter(|_| enough)).collect()
+}
+
+/// Runs `main` on an executor of its own, in a thread of that name, on one core if `core` says which.
+pub(crate) fn spawn_shard<F, T>(
+    name: String,
+    core: Option<usize>,
+    main: impl FnOnce() -> F + Send + 'static,
+) -> Result<ShardThread<T>, SpawnError>
+where
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let run = move || {
+        let build =
+            |placement| LocalExecutorBuilder::new(placement).preempt_timer(PREEMPT_AFTER).make();
+        let executor = match core {
+            // Where the cores cannot be told apart, as in some containers, the scheduler chooses.
+            Some(core) => build(Placement::Fixed(core)).or_else(|_| build(Placement::Unbound)),
+            None => build(Placement::Unbound),
+        };
+        Ok(executor?.run(main()))
+    };
+    std::thread::Builder::new().name(name).spawn(run).map(ShardThread).map_err(SpawnError::Thread)
+}

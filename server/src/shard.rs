@@ -1,0 +1,200 @@
+//! The life of one shard, on its executor: engine, services, connections, and the commands of the control
+//! thread, until it is told to stop.
+
+use std::net::TcpListener;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use async_channel::Sender;
+use forebay_engine::{
+    Clock, FsyncPolicy, Inbox, Shard, ShardAddress, ShardConfig, ShardIndex, StartError,
+};
+use forebay_format::CleanEntry;
+use futures_util::future::{Either, join, select};
+use tokio::runtime::Handle;
+
+use crate::bridge::{ControlLink, Reply, ShardCommand, ShardCommands, ShardEvent};
+use crate::catalog::Catalog;
+use crate::config::{self, Config};
+use crate::grpc::{Health, NodeFacts, OpenRequests, Router, ServerMetrics, Services};
+use crate::leadership::{Leadership, Topic};
+use crate::net::{
+    self, ConnectionCounts, ConnectionLimits, Connections, Listener, Stop, StopSignal,
+};
+
+/// Distance of index entries, in bytes.
+const INDEX_INTERVAL_BYTES: u64 = 32 * 1024;
+
+/// How long connections may take to end that were told to, when no stream is left on them.
+const GOODBYE: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// What a shard is made of. Crosses to its thread.
+pub(crate) struct ShardSetup {
+    pub(crate) index: ShardIndex,
+    pub(crate) shards: u32,
+    pub(crate) facts: Arc<NodeFacts>,
+    pub(crate) inbox: Inbox,
+    pub(crate) addresses: Vec<ShardAddress>,
+    /// Of this shard's partitions.
+    pub(crate) clean: Vec<CleanEntry>,
+    pub(crate) topics: Vec<(Arc<Topic>, Arc<[Leadership]>)>,
+    pub(crate) health: Health,
+    /// The control thread's.
+    pub(crate) runtime: Handle,
+    pub(crate) control: ControlLink,
+    pub(crate) commands: ShardCommands,
+    pub(crate) events: Sender<(ShardIndex, ShardEvent)>,
+    pub(crate) drain: StopSignal,
+    pub(crate) metrics: Arc<ServerMetrics>,
+    pub(crate) connections: Arc<ConnectionCounts>,
+}
+
+/// Runs the shard to its end. What comes of it is told in events.
+pub(crate) async fn run(setup: ShardSetup) {
+    let (index, events) = (setup.index, setup.events.clone());
+    let end = match Running::start(setup).await {
+        Ok(running) => running.run().await,
+        Err(error) => ShardEvent::Failed(error.to_string()),
+    };
+    // Without the control thread there is nobody to tell.
+    events.send((index, end)).await.ok();
+}
+
+/// A shard that has started.
+struct Running {
+    index: ShardIndex,
+    engine: Shard,
+    services: Rc<Services>,
+    router: Rc<Router>,
+    connections: Connections,
+    /// Ends the connections.
+    end: Stop,
+    commands: ShardCommands,
+    events: Sender<(ShardIndex, ShardEvent)>,
+}
+
+impl Running {
+    async fn start(setup: ShardSetup) -> Result<Self, StartError> {
+        let config = &setup.facts.config;
+        let engine =
+            Shard::start(engine_config(config, &setup), setup.inbox, setup.addresses, setup.clean)
+                .await?;
+        let defaults = config.topics.defaults.clone();
+        let catalog = Catalog::new(engine.clone(), setup.index, setup.shards, defaults);
+        for (topic, leaderships) in setup.topics {
+            catalog.add(topic, leaderships);
+        }
+        let (end, ended) = Stop::new();
+        let limits = ConnectionLimits { connections: config.network.connections_per_shard };
+        let connections = Connections::new(limits, setup.connections, setup.drain.clone(), ended);
+        let services = Rc::new(Services {
+            catalog,
+            control: setup.control,
+            facts: setup.facts,
+            drain: setup.drain,
+            metrics: setup.metrics,
+            open_requests: OpenRequests::default(),
+        });
+        let router = Rc::new(Router::new(services.clone(), &setup.health, &setup.runtime));
+        let (index, commands, events) = (setup.index, setup.commands, setup.events);
+        Ok(Self { index, engine, services, router, connections, end, commands, events })
+    }
+
+    async fn run(self) -> ShardEvent {
+        self.tell(ShardEvent::Ready(self.engine.metrics())).await;
+        let failed = match select(pin!(self.engine.failed()), pin!(self.work())).await {
+            Either::Left((message, _)) => message,
+            Either::Right(((), _)) => {
+                match select(pin!(self.engine.failed()), pin!(self.engine.clone().stop())).await {
+                    Either::Left((message, _)) => message,
+                    Either::Right((entries, _)) => return ShardEvent::Stopped(entries),
+                }
+            }
+        };
+        ShardEvent::Failed(failed)
+    }
+
+    async fn tell(&self, event: ShardEvent) {
+        self.events.send((self.index, event)).await.ok();
+    }
+
+    /// Follows commands, and drains beside, until told to stop.
+    async fn work(&self) {
+        join(self.follow_commands(), self.drain()).await;
+    }
+
+    async fn follow_commands(&self) {
+        while let Ok(command) = self.commands.recv().await {
+            match command {
+                ShardCommand::Serve { socket } => self.accept(socket),
+                ShardCommand::AddTopic { topic, leaderships, done } => {
+                    self.services.catalog.add(topic, leaderships);
+                    done.send(());
+                }
+                ShardCommand::RemoveTopic { topic, forgotten, removed } => {
+                    self.services.catalog.remove(&topic.name, topic.id);
+                    forgotten.send(());
+                    self.remove_files(topic, removed);
+                }
+                ShardCommand::Stop => return,
+            }
+        }
+    }
+
+    fn accept(&self, socket: TcpListener) {
+        let (connections, router) = (self.connections.clone(), self.router.clone());
+        net::spawn(async move {
+            connections.accept(Listener::new(socket), || router.connection()).await;
+        });
+    }
+
+    /// Removes the files of a topic's partitions that are this shard's.
+    fn remove_files(&self, topic: Arc<Topic>, removed: Reply<Result<(), String>>) {
+        let (engine, catalog) = (self.engine.clone(), self.services.clone());
+        net::spawn(async move {
+            let mut result = Ok(());
+            for partition in topic.partition_ids() {
+                if !catalog.catalog.owns(partition) {
+                    continue;
+                }
+                if let Err(error) = engine.remove_partition(partition).await {
+                    tracing::error!(%error, "files of a deleted topic are left; the next start tries again");
+                    result = Err(error.to_string());
+                }
+            }
+            removed.send(result);
+        });
+    }
+
+    /// When the node drains: waits for the streams, says that they are gone, and ends the connections.
+    async fn drain(&self) {
+        self.services.drain.stopped().await;
+        let patience = self.services.facts.config.node.drain_timeout.as_duration();
+        if net::timeout(patience, self.services.open_requests.none()).await.is_some() {
+            // Their last answers are on the way.
+            net::timeout(GOODBYE, self.connections.none()).await;
+        } else {
+            tracing::warn!(shard = %self.index, "streams did not end in time and are cut off");
+        }
+        self.end.stop();
+        self.connections.none().await;
+        self.tell(ShardEvent::Drained).await;
+    }
+}
+
+fn engine_config(config: &Config, setup: &ShardSetup) -> ShardConfig {
+    ShardConfig {
+        data: config.node.data.clone(),
+        shard: setup.index,
+        cluster: setup.facts.cluster,
+        memory_bytes: config.storage.memory_per_shard.get(),
+        fsync: match config.storage.fsync {
+            config::FsyncPolicy::Batch => FsyncPolicy::Batch,
+            config::FsyncPolicy::Interval(span) => FsyncPolicy::Interval(span.as_duration()),
+        },
+        index_interval_bytes: INDEX_INTERVAL_BYTES,
+        disk_reserve_bytes: config.storage.disk_reserve.get(),
+        clock: Clock::default(),
+    }
+}

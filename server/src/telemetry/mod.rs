@@ -1,0 +1,9 @@
+//! What a node says about itself: logs, metrics, and the HTTP port that shows health and metrics.
+
+mod http;
+mod logs;
+mod metrics;
+
+pub(crate) use http::{HttpPort, HttpState, Readiness};
+pub(crate) use logs::start as start_logs;
+pub(crate) use metrics::{Metrics, MetricsOfShard};
