@@ -1,9 +1,6 @@
 //! `forebay serve`: flags become settings, and the server does the rest.
 
-use forebay_server::{
-    config::{Config, Flag},
-    run,
-};
+use forebay_server::config::{Config, Flag};
 
 use crate::{
     arguments::Serve,
@@ -15,7 +12,7 @@ pub(crate) fn run(serve: Serve) -> Result<(), Failure> {
     let file = serve.config.clone();
     let config = Config::load(file.as_deref(), environment(), &flags(serve));
     let config = config.map_err(|error| Failure::usage(with_causes(&error)))?;
-    run::run(config).map_err(|error| Failure::error(with_causes(&error)))
+    forebay_server::run(config).map_err(|error| Failure::error(with_causes(&error)))
 }
 
 /// Variables of the environment; those that are not UTF-8 are nobody's setting.
