@@ -5,7 +5,10 @@
 //! The last write to it that is on stable storage (completed before the start of a flush that
 //! completed before the cut) is there, or any later one that had started before the cut. Sectors
 //! are independent of each other, so a write may be torn anywhere. A sector is old or new, never
-//! a mixture.
+//! a mixture. Only the disk's first 4096 bytes are old or new as one: ext4 keeps its superblock
+//! there, two sectors with one checksum, which it verifies before it replays the journal. It
+//! relies on the disk to write them together, and a disk that does not takes ext4 away, whoever
+//! wrote to it.
 
 use super::log::{DiskLog, Position, Write};
 use crate::seed::Dice;
@@ -94,14 +97,21 @@ pub(crate) fn survivors<'a>(
     patches
 }
 
+/// The first bytes of the disk, which are never torn.
+const UNTORN_BYTES: u64 = 4096;
+
 /// Splits at the disk's sector borders, wherever the write begins.
 fn tear<'a>(write: &'a Write, kept_percent: u64, dice: &mut Dice, patches: &mut Vec<Patch<'a>>) {
     let sector_bytes = u64::try_from(SECTOR_BYTES).expect("a small constant");
     let mut offset = write.offset;
     let mut rest = write.bytes.as_slice();
     while !rest.is_empty() {
-        let to_border = sector_bytes - offset % sector_bytes;
-        let len = usize::try_from(to_border).expect("at most a sector").min(rest.len());
+        let to_border = if offset < UNTORN_BYTES {
+            UNTORN_BYTES - offset
+        } else {
+            sector_bytes - offset % sector_bytes
+        };
+        let len = usize::try_from(to_border).expect("a few sectors").min(rest.len());
         let (sector, after) = rest.split_at(len);
         if dice.percent(kept_percent) {
             patches.push(Patch { offset, bytes: sector });
@@ -119,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    const SECTORS: usize = 8;
+    const SECTORS: usize = 16;
     const ALL: [Leniency; 5] = [
         Leniency::LosesAll,
         Leniency::KeepsAll,
@@ -259,10 +269,22 @@ mod tests {
     #[test]
     fn a_torn_write_breaks_at_the_disks_sectors_not_at_its_own_start() {
         let mut log = DiskLog::default();
-        log.start_write(256, vec![9; 1024]);
+        log.start_write(UNTORN_BYTES + 256, vec![9; 1024]);
         let leniency = Leniency::Sectors { kept_percent: 100 };
         let patches = survivors(&log, log.end(), leniency, &mut Dice::new(1));
         let cuts: Vec<(u64, usize)> = patches.iter().map(|p| (p.offset, p.bytes.len())).collect();
-        assert_eq!(cuts, [(256, 256), (512, 512), (1024, 256)]);
+        assert_eq!(cuts, [(4352, 256), (4608, 512), (5120, 256)]);
+    }
+
+    #[test]
+    fn the_superblock_is_never_torn() {
+        let mut log = DiskLog::default();
+        log.start_write(0, vec![9; 8192]);
+        let leniency = Leniency::Sectors { kept_percent: 50 };
+        for seed in 0..100 {
+            let patches = survivors(&log, log.end(), leniency, &mut Dice::new(seed));
+            let in_front = patches.iter().filter(|patch| patch.offset < UNTORN_BYTES);
+            assert!(in_front.into_iter().all(|patch| patch.bytes.len() == 4096));
+        }
     }
 }

@@ -27,6 +27,15 @@ pub(super) enum Sizes {
     Bulky,
 }
 
+/// Where a batch ends, if it is not full before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Batching {
+    /// Whenever the connection takes it.
+    AsItComes,
+    /// Where somebody waits for acknowledgements: a batch is exactly what was sent since.
+    UntilAcknowledged,
+}
+
 /// Who sends, and how far it is.
 #[derive(Debug, Clone)]
 pub(super) struct Sender {
@@ -52,7 +61,7 @@ impl Sender {
         Self { producer, streams: streams.into_iter().map(|stream| (stream, 0)).collect() }
     }
 
-    fn options(&self) -> ProducerOptions {
+    fn options(&self, batching: Batching) -> ProducerOptions {
         let concerns = [WriteConcern::Leader, WriteConcern::Quorum, WriteConcern::All];
         let next = (0..).zip(&self.streams);
         let next_sequences =
@@ -64,7 +73,10 @@ impl Sender {
         };
         ProducerOptions {
             write_concern: concerns[Dice::new(self.producer).index(concerns.len())],
-            linger: Duration::ZERO,
+            linger: match batching {
+                Batching::AsItComes => Duration::ZERO,
+                Batching::UntilAcknowledged => Duration::from_hours(1),
+            },
             buffer_bytes: BUFFER_BYTES,
             resume: Some(resume),
             ..ProducerOptions::default()
@@ -87,12 +99,12 @@ impl Streams {
         recorder: &Recorder,
         topic: &str,
         seed: u64,
-        sender: Sender,
+        (sender, batching): (Sender, Batching),
     ) -> Result<Self, RigError> {
         let of_partition = (0..).zip(sender.streams.iter().map(|(stream, _)| *stream)).collect();
         let recorder = recorder.clone();
         let report = move |report: DeliveryReport| note_ack(&recorder, &of_partition, &report);
-        let producer = client.producer_with_reports(topic, sender.options(), report).await;
+        let producer = client.producer_with_reports(topic, sender.options(batching), report).await;
         let producer = producer.map_err(RigError::at("cannot open a producer"))?;
         Ok(Self { producer, seed, sender })
     }

@@ -12,7 +12,7 @@ use super::promise::Promises;
 use super::recorder::Recorder;
 use super::retry::{Retry, retries};
 use super::server::{Address, Server, ServerProgram, StartError};
-use super::stream::{Sender, Sizes, Streams};
+use super::stream::{Batching, Sender, Sizes, Streams};
 use super::verdict::compare;
 use super::{topics, workload};
 use crate::disk::{DiskClock, Position};
@@ -218,7 +218,8 @@ impl Trial<'_> {
         retry: Retry,
     ) -> Result<(), RigError> {
         let seed = self.stage.seed;
-        let mut streams = Streams::open(client, recorder, topic, seed, retry.sender).await?;
+        let sender = (retry.sender, Batching::UntilAcknowledged);
+        let mut streams = Streams::open(client, recorder, topic, seed, sender).await?;
         for (partition, batches) in retry.batches {
             for count in batches {
                 streams.send(partition, count.into()).await?;
@@ -235,6 +236,7 @@ impl Trial<'_> {
         topic: &TopicPlan,
     ) -> Result<(), RigError> {
         let sender = Sender::new(recorder, topic, Sizes::Small, &mut self.dice);
+        let sender = (sender, Batching::AsItComes);
         let seed = self.stage.seed;
         let mut streams = Streams::open(client, recorder, &topic.name, seed, sender).await?;
         for partition in 0..topic.partitions {

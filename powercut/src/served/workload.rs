@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::fact::{Fact, Incarnation, Retention, TopicPlan};
 use super::recorder::Recorder;
 use super::server::{Address, Server, ServerProgram, last_lines};
-use super::stream::{Sender, Sizes, Streams};
+use super::stream::{Batching, Sender, Sizes, Streams};
 use super::topics;
 use crate::seed::Dice;
 use crate::subject::{RigError, Stage};
@@ -193,6 +193,7 @@ impl Work {
         dice: &mut Dice,
     ) -> Result<Streams, RigError> {
         let sender = Sender::new(&self.recorder, topic, sizes, dice);
+        let sender = (sender, Batching::AsItComes);
         Streams::open(&self.client, &self.recorder, &topic.name, self.seed, sender).await
     }
 
