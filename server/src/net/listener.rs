@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
 
 use glommio::net::{TcpListener, TcpStream};
 use rustix::net::{self as socket, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
@@ -13,6 +14,12 @@ use crate::config::Address;
 
 /// Connections that the kernel completes before they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// How often a port that is taken is tried again: for two seconds together. The kernel takes an
+/// `io_uring` apart after its process is gone, and a killed node's sockets with it, so a node that is
+/// started again at once would meet itself.
+const LET_GO_ATTEMPTS_MAX: u32 = 100;
+const LET_GO_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a port cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +114,17 @@ fn refuse_taken(address: SocketAddr, setting: &'static str) -> Result<(), BindEr
     if address.port() == 0 {
         return Ok(());
     }
-    let tried = BoundSocket::bind_one(address, false)
-        .and_then(|alone| socket::listen(&alone.socket, 1).map_err(Into::into));
+    let is_taken = |tried: &io::Result<()>| {
+        tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    };
+    let mut tried = listen_alone(address);
+    for _ in 0..LET_GO_ATTEMPTS_MAX {
+        if !is_taken(&tried) {
+            break;
+        }
+        pause();
+        tried = listen_alone(address);
+    }
     match tried {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             Err(BindError::Taken { address, setting })
@@ -116,6 +132,16 @@ fn refuse_taken(address: SocketAddr, setting: &'static str) -> Result<(), BindEr
         Err(error) => Err(other(address, error)),
         Ok(()) => Ok(()),
     }
+}
+
+fn listen_alone(address: SocketAddr) -> io::Result<()> {
+    let alone = BoundSocket::bind_one(address, false)?;
+    socket::listen(&alone.socket, 1).map_err(Into::into)
+}
+
+#[expect(clippy::disallowed_methods, reason = "at start, before there is a shard to block")]
+fn pause() {
+    std::thread::sleep(LET_GO_PAUSE);
 }
 
 fn other(address: SocketAddr, source: io::Error) -> BindError {
