@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forebay_client::{
-    Client, DeliveryReport, PartitionIndex, Producer, ProducerEpoch, ProducerId, ProducerOptions,
-    Record, Resume, TimestampMs, WriteConcern,
+    Client, DeliveryReport, MetadataError, OpenError, PartitionIndex, Producer, ProducerEpoch,
+    ProducerId, ProducerOptions, Record, Resume, TimestampMs, WriteConcern,
 };
 
 use super::fact::{Fact, ProducerNumber, TopicPlan};
@@ -19,6 +19,9 @@ use crate::subject::RigError;
 const BUFFER_BYTES: usize = 512 << 10;
 /// Records bear times after this, in order, so that sending one again makes the same bytes.
 const FIRST_TIMESTAMP_MS: i64 = 1_800_000_000_000;
+
+/// Between two attempts while the server is away.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What the records of a stream are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,12 +104,21 @@ impl Streams {
         seed: u64,
         (sender, batching): (Sender, Batching),
     ) -> Result<Self, RigError> {
-        let of_partition = (0..).zip(sender.streams.iter().map(|(stream, _)| *stream)).collect();
-        let recorder = recorder.clone();
-        let report = move |report: DeliveryReport| note_ack(&recorder, &of_partition, &report);
-        let producer = client.producer_with_reports(topic, sender.options(batching), report).await;
-        let producer = producer.map_err(RigError::at("cannot open a producer"))?;
-        Ok(Self { producer, seed, sender })
+        let of_partition: BTreeMap<u32, StreamId> =
+            (0..).zip(sender.streams.iter().map(|(stream, _)| *stream)).collect();
+        loop {
+            let (recorder, of_partition) = (recorder.clone(), of_partition.clone());
+            let report = move |report: DeliveryReport| note_ack(&recorder, &of_partition, &report);
+            let options = sender.options(batching);
+            match client.producer_with_reports(topic, options, report).await {
+                Ok(producer) => return Ok(Self { producer, seed, sender }),
+                // The server is being restarted. Nothing was sent yet.
+                Err(OpenError::Metadata(MetadataError::Unreachable(_))) => {}
+                Err(OpenError::Metadata(MetadataError::Refused(why))) if why.is_retriable() => {}
+                Err(error) => return Err(RigError::at("cannot open a producer")(error)),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Sends the next records of one partition, when there is room for them.
