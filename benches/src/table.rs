@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// The line before the table.
-pub const BEGIN: &str = "<!-- bench-table: made by scripts/bench-table, do not edit -->";
+pub const BEGIN: &str = "<!-- bench:begin -->";
 /// The line behind it.
-pub const END: &str = "<!-- bench-table: end -->";
+pub const END: &str = "<!-- bench:end -->";
 
 /// Why there is no table.
 #[derive(Debug, Error)]

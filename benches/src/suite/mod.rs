@@ -118,6 +118,12 @@ pub enum SuiteError {
     /// The picture.
     #[error(transparent)]
     Plot(#[from] plot::PlotError),
+    /// The directory for the data is somebody else's.
+    #[error("{directory} is not empty", directory = directory.display())]
+    NotEmpty {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// Nothing was run.
     #[error("no scenario is named like that")]
     Nothing,
@@ -130,6 +136,10 @@ pub enum SuiteError {
 pub fn suite(args: &SuiteArgs, progress: &mut impl Write) -> Result<PathBuf, SuiteError> {
     let started_at_ms = clock::wall_ms();
     fs::create_dir_all(&args.data)?;
+    if fs::read_dir(&args.data)?.next().is_some() {
+        // It is deleted in the end.
+        return Err(SuiteError::NotEmpty { directory: args.data.clone() });
+    }
     let machine = Machine::here(&args.data);
     let chosen: Vec<&Scenario> = SCENARIOS
         .iter()
