@@ -16,9 +16,9 @@ pub mod reason {
     /// The batch's first sequence is beyond what the log holds of this producer.
     pub const SEQUENCE_GAP: &str = "SEQUENCE_GAP";
     /// The log does not know the producer, and the sequence is not zero.
-    pub const UNKNOWN_PRODUCER: &str = "UNKNOWN_PRODUCER";
+    pub const PRODUCER_UNKNOWN: &str = "PRODUCER_UNKNOWN";
     /// A later process took up the producer id.
-    pub const STALE_PRODUCER_EPOCH: &str = "STALE_PRODUCER_EPOCH";
+    pub const PRODUCER_EPOCH_STALE: &str = "PRODUCER_EPOCH_STALE";
 }
 
 /// The domain of the server's `google.rpc.ErrorInfo`.
@@ -42,30 +42,24 @@ pub struct Refusal {
 
 impl Refusal {
     /// Whether the same request may succeed later without anything being changed by hand.
+    ///
+    /// A server of ours says so with a hint when to retry. Without a reason of ours, something in
+    /// between has refused, and the code alone must tell.
     pub fn is_retriable(&self) -> bool {
-        match self.code {
-            Code::Unavailable
-            | Code::ResourceExhausted
-            | Code::DeadlineExceeded
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::Internal => true,
-            Code::FailedPrecondition => self.reason == reason::NOT_LEADER,
-            // The leader changed, or an older batch has to come first.
-            Code::Aborted => {
-                self.reason != reason::STALE_PRODUCER_EPOCH
-                    && self.reason != reason::UNKNOWN_PRODUCER
-            }
-            Code::Ok
-            | Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::DataLoss
-            | Code::Unauthenticated => false,
+        if self.retry_after.is_some() || self.reason == reason::NOT_LEADER {
+            return true;
         }
+        self.reason.is_empty()
+            && matches!(
+                self.code,
+                Code::Unavailable
+                    | Code::ResourceExhausted
+                    | Code::DeadlineExceeded
+                    | Code::Cancelled
+                    | Code::Aborted
+                    | Code::Unknown
+                    | Code::Internal
+            )
     }
 
     /// A number among the metadata.
@@ -131,26 +125,27 @@ impl From<v1::Error> for Refusal {
 mod tests {
     use super::*;
 
-    fn refusal(code: Code, reason: &str) -> Refusal {
-        Refusal { code, reason: reason.to_owned(), ..Refusal::unavailable(String::new()) }
-    }
-
     #[test]
-    fn reason_decides_where_the_code_does_not() {
-        for (code, reason, retriable) in [
-            (Code::Unavailable, "", true),
-            (Code::ResourceExhausted, "DISK_FULL", true),
-            (Code::Unknown, reason::INDETERMINATE, true),
-            (Code::FailedPrecondition, reason::NOT_LEADER, true),
-            (Code::FailedPrecondition, "ELSE", false),
-            (Code::Aborted, reason::SEQUENCE_GAP, true),
-            (Code::Aborted, reason::STALE_PRODUCER_EPOCH, false),
-            (Code::Aborted, reason::UNKNOWN_PRODUCER, false),
-            (Code::InvalidArgument, "BATCH_TOO_LARGE", false),
-            (Code::NotFound, "UNKNOWN_TOPIC", false),
-            (Code::DataLoss, "CORRUPT", false),
+    fn a_servers_own_refusal_is_worth_a_retry_when_it_says_so() {
+        let hint = Some(Duration::from_millis(100));
+        for (code, reason, retry_after, retriable) in [
+            (Code::ResourceExhausted, "DISK_FULL", hint, true),
+            (Code::Unknown, reason::INDETERMINATE, hint, true),
+            (Code::ResourceExhausted, "MESSAGE_TOO_LARGE", None, false),
+            (Code::Aborted, reason::PRODUCER_EPOCH_STALE, None, false),
+            (Code::NotFound, "TOPIC_UNKNOWN", None, false),
+            (Code::DataLoss, "CORRUPT", None, false),
+            (Code::FailedPrecondition, reason::NOT_LEADER, None, true),
+            // Without a reason it is somebody in between.
+            (Code::Unavailable, "", None, true),
+            (Code::Internal, "", None, true),
+            (Code::Unimplemented, "", None, false),
+            (Code::InvalidArgument, "", None, false),
         ] {
-            assert_eq!(refusal(code, reason).is_retriable(), retriable, "{code:?} {reason}");
+            let reason = reason.to_owned();
+            let refusal =
+                Refusal { code, reason, retry_after, ..Refusal::unavailable(String::new()) };
+            assert_eq!(refusal.is_retriable(), retriable, "{refusal:?}");
         }
     }
 

@@ -299,7 +299,13 @@ impl Partition {
                 }
                 _ => Answer::Acked(ack),
             },
-            Err(refusal) if refusal.reason == reason::SEQUENCE_GAP => Answer::Gap(refusal),
+            // Before its first batch is in the log, a producer is not known there at all.
+            Err(refusal)
+                if [reason::SEQUENCE_GAP, reason::PRODUCER_UNKNOWN]
+                    .contains(&refusal.reason.as_str()) =>
+            {
+                Answer::Gap(refusal)
+            }
             Err(refusal) if refusal.is_retriable() => {
                 let at_least = refusal.retry_after.unwrap_or_default();
                 Answer::Retriable(refusal, at_least)

@@ -207,6 +207,9 @@ impl Services {
         let outcome = match (partition.producers.check(&client), fault) {
             (Ok(Admission::Duplicate(first)), _) => Ok((first.base_offset.get(), true)),
             (Err(ProducerError::SequenceGap { .. }), _) => Err((Code::Aborted, "SEQUENCE_GAP")),
+            (Err(ProducerError::UnknownProducer { .. }), _) => {
+                Err((Code::Aborted, "PRODUCER_UNKNOWN"))
+            }
             (Err(other), _) => panic!("{other}"),
             (Ok(Admission::Append), Fault::None) => Ok((partition.append(&client, raw), false)),
             (Ok(Admission::Append), Fault::DiskFull) => Err((Code::ResourceExhausted, "DISK_FULL")),
@@ -241,6 +244,11 @@ impl Services {
             Err((code, reason)) => v1::produce_result::Outcome::Error(v1::Error {
                 code: code.into(),
                 reason: reason.to_owned(),
+                retry_after_ms: if code == Code::ResourceExhausted || code == Code::Unknown {
+                    20
+                } else {
+                    0
+                },
                 ..Default::default()
             }),
         };
