@@ -98,8 +98,7 @@ fn get_metadata(
     let topics = if request.topics.is_empty() {
         services.catalog.all()
     } else {
-        let named = request.topics.iter().map(|name| services.topic(name));
-        named.collect::<Result<_, _>>()?
+        services.topics(&request.topics)?
     };
     let facts = &services.facts;
     Ok(v1::GetMetadataResponse {

@@ -60,6 +60,15 @@ impl Services {
         self.catalog.get(name.as_str()).ok_or_else(|| Refusal::UnknownTopic(name).into())
     }
 
+    /// Those of these topics that exist.
+    pub(crate) fn topics(&self, names: &[String]) -> Result<Vec<Rc<ServedTopic>>, Failure> {
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(self.catalog.get(TopicName::new(name)?.as_str()));
+        }
+        Ok(found)
+    }
+
     /// The topic of this name; it is made where that is allowed.
     pub(crate) async fn topic_to_produce(&self, name: &str) -> Result<Rc<ServedTopic>, Failure> {
         let name = TopicName::new(name)?;
