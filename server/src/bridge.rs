@@ -98,8 +98,8 @@ impl ControlLink {
         request: impl FnOnce(Reply<T>) -> ControlRequest,
     ) -> Result<T, ControlGone> {
         let (reply, answer) = Reply::new();
-        self.0.send(request(reply)).await.map_err(|_| ControlGone)?;
-        answer.recv().await.map_err(|_| ControlGone)
+        self.0.send(request(reply)).await.map_err(|_closed| ControlGone)?;
+        answer.recv().await.map_err(|_closed| ControlGone)
     }
 }
 

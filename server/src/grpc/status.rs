@@ -4,6 +4,7 @@
 //! `forebay.v1.Error`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use forebay_engine::{AppendError, ReadError, ReserveError};
@@ -38,13 +39,13 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn new(code: Code, reason: &'static str, message: impl ToString) -> Self {
-        let message = message.to_string();
+    fn new(code: Code, reason: &'static str, message: impl fmt::Display) -> Self {
+        let message = format!("{message}");
         Self { code, reason, message, metadata: Vec::new(), field: None, retry_after: None }
     }
 
     /// What tonic refused while it decoded a request.
-    pub(crate) fn from_transport(status: Status) -> Self {
+    pub(crate) fn from_transport(status: &Status) -> Self {
         Self::new(status.code(), "INVALID_REQUEST", status.message())
     }
 
@@ -52,8 +53,8 @@ impl Failure {
         Self { field: Some(field), ..self }
     }
 
-    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.metadata.push((name, value.to_string()));
+    fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.metadata.push((name, format!("{value}")));
         self
     }
 
@@ -100,14 +101,6 @@ pub(crate) enum Refusal {
     UnknownPartition { topic: TopicName, partition: u32, partitions: u32 },
     #[error("the partition has {replicas} replicas, not {wanted}")]
     TooFewReplicas { wanted: u32, replicas: u32 },
-    #[error("a message may have at most {max} bytes, found {found}")]
-    MessageTooLarge { found: usize, max: usize },
-    #[error("the connection has {bytes} bytes of unfinished messages, at most {max} are taken")]
-    TooManyUnfinished { bytes: usize, max: usize },
-    #[error("compressed gRPC messages are not taken: send batches with a codec instead")]
-    CompressedMessage,
-    #[error("the message is not valid protobuf: {0}")]
-    Protobuf(#[from] prost::DecodeError),
     #[error("there was no room for the batch within its timeout; it was not appended")]
     NoRoomInTime,
     #[error("the write concern was not met within the timeout; the batch may be in the log or not")]
@@ -140,14 +133,6 @@ impl From<Refusal> for Failure {
                     .with("replicas", replicas)
                     .field("write_concern_replicas")
             }
-            Refusal::MessageTooLarge { max, .. } => {
-                as_is(Code::ResourceExhausted, "MESSAGE_TOO_LARGE").with("limit", max)
-            }
-            Refusal::TooManyUnfinished { max, .. } => {
-                as_is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").with("limit", max).retry()
-            }
-            Refusal::CompressedMessage => as_is(Code::Unimplemented, "COMPRESSED_MESSAGE"),
-            Refusal::Protobuf(_) => as_is(Code::InvalidArgument, "INVALID_REQUEST"),
             Refusal::NoRoomInTime => as_is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").retry(),
             Refusal::Indeterminate => as_is(Code::Unknown, "INDETERMINATE").retry(),
             Refusal::Stopping => as_is(Code::Unavailable, "NODE_STOPPING").retry(),
@@ -176,7 +161,7 @@ impl From<BatchError> for Failure {
 
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
-        let invalid = |reason| Self::new(Code::InvalidArgument, reason, &error).field("records");
+        let invalid = |reason| Self::new(Code::InvalidArgument, reason, error).field("records");
         match error {
             PushError::Full => invalid("BATCH_TOO_LARGE"),
             PushError::RecordTooLarge { max, .. } => invalid("RECORD_TOO_LARGE").with("limit", max),
@@ -186,7 +171,7 @@ impl From<PushError> for Failure {
 
 impl From<ProducerError> for Failure {
     fn from(error: ProducerError) -> Self {
-        let aborted = |reason| Self::new(Code::Aborted, reason, &error);
+        let aborted = |reason| Self::new(Code::Aborted, reason, error);
         match error {
             ProducerError::StaleEpoch { current, .. } => {
                 aborted("PRODUCER_EPOCH_STALE").with("current", current)
@@ -196,7 +181,7 @@ impl From<ProducerError> for Failure {
                 aborted("SEQUENCE_GAP").with("expected", expected)
             }
             ProducerError::SequenceReused { expected, .. } => {
-                Self::new(Code::InvalidArgument, "SEQUENCE_REUSED", &error)
+                Self::new(Code::InvalidArgument, "SEQUENCE_REUSED", error)
                     .with("expected", expected)
                     .field("raw_batch")
             }
@@ -301,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    fn row(failure: Failure) -> (Code, &'static str, bool) {
+    fn row(failure: &Failure) -> (Code, &'static str, bool) {
         (failure.code, failure.reason, failure.retry_after.is_some())
     }
 
@@ -356,7 +341,7 @@ mod tests {
         ];
         for (failure, code, reason, retry) in table {
             let failure: Failure = failure;
-            assert_eq!(row(failure.clone()), (code, reason, retry), "{failure:?}");
+            assert_eq!(row(&failure), (code, reason, retry), "{failure:?}");
         }
     }
 

@@ -195,7 +195,7 @@ mod tests {
 
         let mut second = LocalCoordinator::open(folder.path(), cluster).expect("opened again");
         assert_eq!(now(second.register(registration())).unwrap().incarnation, Epoch::new(2));
-        assert_eq!(now(second.topics()).unwrap(), [created.clone()]);
+        assert_eq!(now(second.topics()).unwrap(), std::slice::from_ref(&created));
         let partition = created.partition(2).expect("has three");
         let leadership = now(second.lead(partition)).unwrap();
         assert_eq!(leadership, Some(Leadership { partition, epoch: Epoch::new(2) }));
@@ -222,7 +222,7 @@ mod tests {
         let topic = now(node.create_topic(draft("orders"))).expect("created");
         now(node.delete_topic(&topic.name)).expect("deleted");
         let mut again = LocalCoordinator::open(folder.path(), cluster).expect("opened again");
-        assert_eq!(again.removals(), [topic.clone()]);
+        assert_eq!(again.removals(), std::slice::from_ref(&topic));
         now(again.removed(topic.id)).expect("stored");
         let again = LocalCoordinator::open(folder.path(), cluster).expect("opened again");
         assert!(again.removals().is_empty());

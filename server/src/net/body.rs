@@ -1,77 +1,52 @@
-//! What a response is made of: either what tonic encoded, or a stream of our own whose payload goes to
-//! the socket as it is.
+//! What a response is made of.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::buf::Chain;
-use bytes::{Buf, Bytes};
-use http_body::{Body, Frame};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
-
-/// A piece of a response: a prefix that was made for it, and a payload that was there already. Written
-/// with one vectored write, without being put together first.
-pub(crate) type Piece = Chain<Bytes, Bytes>;
-
-/// A response that makes its own pieces. The frames end with trailers.
-pub(crate) trait StreamBody {
-    /// The next frame.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Piece>>>;
-}
 
 /// Any response. The guard is dropped with it, that is when the request is over.
 pub(crate) struct ResponseBody {
-    content: Content,
-    _open: Option<Box<dyn std::any::Any>>,
-}
-
-enum Content {
-    Tonic(tonic::body::Body),
-    Stream(Box<dyn StreamBody>),
+    content: tonic::body::Body,
+    /// Kept for what happens when it is dropped.
+    guard: Option<Box<dyn Any>>,
 }
 
 impl ResponseBody {
     /// What tonic's generated code answers.
-    pub(crate) fn tonic(body: tonic::body::Body) -> Self {
-        Self { content: Content::Tonic(body), _open: None }
-    }
-
-    /// A stream of our own.
-    pub(crate) fn stream(body: impl StreamBody + 'static) -> Self {
-        Self { content: Content::Stream(Box::new(body)), _open: None }
+    pub(crate) fn tonic(content: tonic::body::Body) -> Self {
+        Self { content, guard: None }
     }
 
     /// Keeps `guard` until the response is over.
     #[must_use]
-    pub(crate) fn holding(mut self, guard: impl std::any::Any) -> Self {
-        self._open = Some(Box::new(guard));
+    pub(crate) fn holding(mut self, guard: impl Any) -> Self {
+        self.guard = Some(Box::new(guard));
         self
     }
 }
 
 impl Body for ResponseBody {
-    type Data = Piece;
+    type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, Status>>> {
-        match &mut self.content {
-            Content::Tonic(body) => Pin::new(body).poll_frame(cx).map(|frame| {
-                frame
-                    .map(|frame| frame.map(|frame| frame.map_data(|data| data.chain(Bytes::new()))))
-            }),
-            Content::Stream(body) => body.poll_frame(cx).map(|frame| frame.map(Ok)),
-        }
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.content).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Tonic(body) => body.is_end_stream(),
-            Content::Stream(_) => false,
-        }
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
     }
 }
 

@@ -6,11 +6,18 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{Latency, LocalExecutorBuilder, Placement, Shares};
 
 /// How long one task may keep the others waiting, at most. The default of 100 ms would be the ack
 /// latency of everybody who shares the core with a busy stream.
 const PREEMPT_AFTER: Duration = Duration::from_millis(1);
+
+/// The same until a shard's own task queue exists. See [`in_own_queue`] for why it is so long.
+const PREEMPT_AT_START: Duration = Duration::from_secs(1);
+
+/// How long a shard can lose sight of a task that could run, in glommio up to 0.9 and glommio-ng 0.12.
+/// Not multiples of each other, so that they rarely fall together.
+const PULSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(43)];
 
 /// Starts a task on this executor that runs to its end by itself.
 pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
@@ -60,14 +67,14 @@ pub enum SpawnError {
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
-    /// io_uring is forbidden, as container engines do.
+    /// `io_uring` is forbidden, as container engines do.
     #[error(
         "io_uring is not allowed here ({0}): Docker 25 and containerd 2 forbid it by default; run the \
          container with a seccomp profile that allows io_uring, and see that \
          /proc/sys/kernel/io_uring_disabled is 0"
     )]
     Forbidden(#[source] io::Error),
-    /// There is no io_uring, or an old one.
+    /// There is no `io_uring`, or an old one.
     #[error("this kernel has no usable io_uring ({0}): Linux 5.8 or later is needed")]
     Missing(#[source] io::Error),
     /// Too little memory may be locked.
@@ -99,6 +106,34 @@ impl From<glommio::GlommioError<()>> for SpawnError {
     }
 }
 
+/// Runs `main` in a task queue that is preempted as a shard needs it.
+///
+/// When the preemption timer runs out between its setting and the first task of a turn, as it does when
+/// the kernel takes the core away there, the executor takes that for "nothing to run" and sleeps until
+/// the next event of any kind, however many tasks could run. At the start, before there is any event,
+/// it would sleep for ever: hence a long timer until `main` runs. Afterwards timers of ours bound it.
+async fn in_own_queue<F, T>(main: impl FnOnce() -> F + 'static) -> T
+where
+    F: Future<Output = T> + 'static,
+    T: 'static,
+{
+    let executor = glommio::executor();
+    let queue =
+        executor.create_task_queue(Shares::default(), Latency::Matters(PREEMPT_AFTER), "shard");
+    let run = async move {
+        for pulse in PULSES {
+            spawn(async move {
+                loop {
+                    sleep(pulse).await;
+                }
+            });
+        }
+        main().await
+    };
+    let task = glommio::spawn_local_into(run, queue).expect("the queue has just been made");
+    task.await
+}
+
 /// Cores for so many shards, one each; none, when there are not as many: then the scheduler places them.
 pub(crate) fn cores(shards: usize) -> Vec<Option<usize>> {
     let allowed = rustix::thread::sched_getaffinity(None);
@@ -122,13 +157,13 @@ where
 {
     let run = move || {
         let build =
-            |placement| LocalExecutorBuilder::new(placement).preempt_timer(PREEMPT_AFTER).make();
+            |placement| LocalExecutorBuilder::new(placement).preempt_timer(PREEMPT_AT_START).make();
         let executor = match core {
             // Where the cores cannot be told apart, as in some containers, the scheduler chooses.
             Some(core) => build(Placement::Fixed(core)).or_else(|_| build(Placement::Unbound)),
             None => build(Placement::Unbound),
         };
-        Ok(executor?.run(main()))
+        Ok(executor?.run(in_own_queue(main)))
     };
     std::thread::Builder::new().name(name).spawn(run).map(ShardThread).map_err(SpawnError::Thread)
 }

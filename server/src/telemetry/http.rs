@@ -1,7 +1,6 @@
 //! The HTTP port, on the control thread: `/metrics`, `/healthz`, `/readyz`, `/version`.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -59,10 +58,6 @@ impl HttpPort {
     pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener).map(Self)
-    }
-
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
     }
 
     /// Serves until the task is dropped.

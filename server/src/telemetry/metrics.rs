@@ -36,7 +36,7 @@ impl Metrics {
         Self(registry)
     }
 
-    /// The page, in the text format of OpenMetrics.
+    /// The page, in the text format of `OpenMetrics`.
     pub(crate) fn page(&self) -> String {
         let mut page = String::new();
         encode(&mut page, &self.0).expect("a string takes whatever is written to it");

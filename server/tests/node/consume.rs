@@ -7,12 +7,12 @@ use tonic::Code;
 
 use crate::support::{Server, batch, block_on, from_start, values};
 
-fn at(position: Position) -> Option<v1::StartPosition> {
-    Some(v1::StartPosition { position: Some(position) })
+fn at(position: Position) -> v1::StartPosition {
+    v1::StartPosition { position: Some(position) }
 }
 
 fn at_offset(partition: u32, offset: u64) -> v1::PartitionStart {
-    v1::PartitionStart { partition, start: at(Position::Offset(offset)) }
+    v1::PartitionStart { partition, start: Some(at(Position::Offset(offset))) }
 }
 
 /// A topic with one partition and `count` batches of two records: `a0 b0 a1 b1 …`.
@@ -33,7 +33,7 @@ fn a_consumer_at_the_end_gets_what_comes_later() {
         let server = Server::start();
         filled(&server, "tail", 3).await;
         let latest = v1::Subscribe {
-            start: at(Position::Anchor(v1::Anchor::Latest.into())),
+            start: Some(at(Position::Anchor(v1::Anchor::Latest.into()))),
             ..from_start("tail", v1::RecordFormat::Raw)
         };
         let mut consumer = server.consume(latest).await;
@@ -99,7 +99,7 @@ fn an_offset_outside_the_log_is_answered_in_place_with_the_range() {
             (Code::NotFound, "PARTITION_UNKNOWN")
         );
         // It comes back with a seek.
-        let seek = v1::Seek { partition: 0, start: at(Position::Offset(0)), seek_id: 5 };
+        let seek = v1::Seek { partition: 0, start: Some(at(Position::Offset(0))), seek_id: 5 };
         consumer.send(v1::consume_request::Message::Seek(seek)).await;
         let Message::Positioned(positioned) = consumer.next().await else { panic!("no position") };
         assert_eq!((positioned.partition, positioned.offset, positioned.seek_id), (0, 0, 5));
@@ -114,7 +114,7 @@ fn a_seek_reads_again_from_there() {
         filled(&server, "seek", 3).await;
         let mut consumer = server.consume(from_start("seek", v1::RecordFormat::Records)).await;
         assert_eq!(consumer.until_end(1).await.len(), 6);
-        let seek = v1::Seek { partition: 0, start: at(Position::Offset(4)), seek_id: 1 };
+        let seek = v1::Seek { partition: 0, start: Some(at(Position::Offset(4))), seek_id: 1 };
         consumer.send(v1::consume_request::Message::Seek(seek)).await;
         let found: Vec<_> = consumer.until_end(1).await.into_iter().collect();
         assert_eq!(found, [((0, 4), b"a2".to_vec()), ((0, 5), b"b2".to_vec())]);

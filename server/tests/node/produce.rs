@@ -4,6 +4,8 @@ use bytes::Bytes;
 use forebay_format::limits::{BATCH_BYTES_MAX, HEADER_BYTES};
 use forebay_format::{ProducerEpoch, ProducerId, ProducerStamp, Sequence};
 use forebay_proto::v1;
+use forebay_proto::v1::WriteConcern as Concern;
+use forebay_proto::v1::consume_response::Message;
 use forebay_proto::v1::produce_batch::Content;
 use tonic::Code;
 
@@ -52,7 +54,6 @@ fn plain_records_come_back_as_plain_records() {
         assert_eq!(producer.ack().await.1.record_count, 3);
 
         let mut consumer = server.consume(from_start("plain", v1::RecordFormat::Unspecified)).await;
-        use v1::consume_response::Message;
         let Message::Positioned(positioned) = consumer.next().await else { panic!("no position") };
         assert_eq!((positioned.offset, positioned.seek_id), (0, 0));
         let Message::Records(found) = consumer.next().await else { panic!("no records") };
@@ -135,7 +136,6 @@ fn every_write_concern_that_one_replica_can_meet_is_answered() {
     block_on(async {
         let server = Server::start();
         let mut producer = server.produce("concerns").await;
-        use v1::WriteConcern as Concern;
         let concerns =
             [Concern::None, Concern::Leader, Concern::Quorum, Concern::All, Concern::Replicas];
         for concern in concerns {
@@ -184,7 +184,7 @@ fn a_message_over_4_mib_ends_the_stream_after_the_batches_before_it() {
         producer.raw(2, Bytes::from(vec![0; 5 << 20])).await;
         assert_eq!(producer.ack().await.0, 1);
         let status = producer.responses.message().await.expect_err("too large");
-        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
         assert!(status.message().contains("4194304"), "{status:?}");
         // The connection's other streams, and new ones, are served.
         let mut producer = server.produce("limits").await;

@@ -30,39 +30,47 @@ fn health_is_told_for_each_service() {
 }
 
 #[test]
-fn reflection_lists_the_services_in_both_versions() {
+fn reflection_lists_the_services() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
     block_on(async {
         let server = Server::start();
-        let names = {
-            use tonic_reflection::pb::v1::ServerReflectionRequest;
-            use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-            use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-            use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-            let mut client = ServerReflectionClient::new(server.channel().await);
-            let message_request = Some(MessageRequest::ListServices(String::new()));
-            let request = ServerReflectionRequest { host: String::new(), message_request };
-            let answers = client.server_reflection_info(tokio_stream::once(request)).await;
-            let answer = answers.expect("answers").into_inner().next().await;
-            match answer.expect("an answer").expect("a list").message_response {
-                Some(MessageResponse::ListServicesResponse(list)) => {
-                    list.service.into_iter().map(|service| service.name).collect::<Vec<_>>()
-                }
-                other => panic!("{other:?}"),
-            }
+        let mut client = ServerReflectionClient::new(server.channel().await);
+        let message_request = Some(MessageRequest::ListServices(String::new()));
+        let request = ServerReflectionRequest { host: String::new(), message_request };
+        let answers = client.server_reflection_info(tokio_stream::once(request)).await;
+        let answer = answers.expect("answers").into_inner().next().await;
+        let answer = answer.expect("an answer").expect("a list").message_response;
+        let Some(MessageResponse::ListServicesResponse(list)) = answer else {
+            panic!("no list: {answer:?}")
         };
+        let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
         for service in ["forebay.v1.ProducerService", "grpc.health.v1.Health"] {
             assert!(names.iter().any(|name| name == service), "{service} is not in {names:?}");
         }
-        use tonic_reflection::pb::v1alpha::ServerReflectionRequest;
-        use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient;
-        use tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest;
+    });
+}
+
+#[test]
+fn reflection_of_the_older_version_finds_our_messages() {
+    use tonic_reflection::pb::v1alpha::ServerReflectionRequest;
+    use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1alpha::server_reflection_response::MessageResponse;
+
+    block_on(async {
+        let server = Server::start();
         let mut client = ServerReflectionClient::new(server.channel().await);
         let symbol = "forebay.v1.ProduceBatch".to_owned();
         let message_request = Some(MessageRequest::FileContainingSymbol(symbol));
         let request = ServerReflectionRequest { host: String::new(), message_request };
         let answers = client.server_reflection_info(tokio_stream::once(request)).await;
         let answer = answers.expect("answers").into_inner().next().await;
-        assert!(answer.expect("an answer").expect("a file").message_response.is_some());
+        let answer = answer.expect("an answer").expect("a file").message_response;
+        assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
     });
 }
 

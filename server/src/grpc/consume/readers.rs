@@ -100,7 +100,7 @@ impl Readers {
         };
         match poll_one(first, cx) {
             Poll::Pending => poll_one(second, cx),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         }
     }
 

@@ -96,7 +96,7 @@ impl Rest {
                 page.bytes += record.encoded_len() + 4;
                 page.records.push(record);
             }
-            offset = offset + 1;
+            offset += 1;
             count -= 1;
         }
         let payload = payload.slice_ref(records.rest());

@@ -80,7 +80,7 @@ impl Session {
                     return;
                 }
                 Some(Ok(request)) => request.message,
-                Some(Err(status)) => return self.fail(Failure::from_transport(status)),
+                Some(Err(status)) => return self.fail(Failure::from_transport(&status)),
             };
             let done = match (wish, &mut self.subscription) {
                 (Some(Wish::Subscribe(subscribe)), None) => self.subscribe(subscribe),
@@ -126,15 +126,14 @@ impl Session {
 
     fn open(&mut self, index: u32, start: CursorStart, seek_id: u64) {
         let Some(Subscription { topic, .. }) = &self.subscription else { return };
-        match topic.partition(index) {
-            Some(partition) => self.readers.open(partition, index, start, seek_id),
-            None => {
-                let partitions = topic.topic.partitions;
-                let topic = topic.topic.name.clone();
-                let refusal = Refusal::UnknownPartition { topic, partition: index, partitions };
-                self.partition_error(index, refusal.into());
-            }
+        if let Some(partition) = topic.partition(index) {
+            self.readers.open(partition, index, start, seek_id);
+            return;
         }
+        let partitions = topic.topic.partitions;
+        let topic = topic.topic.name.clone();
+        let refusal = Refusal::UnknownPartition { topic, partition: index, partitions };
+        self.partition_error(index, refusal.into());
     }
 
     fn partition_error(&mut self, partition: u32, failure: Failure) {

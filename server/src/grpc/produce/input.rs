@@ -23,8 +23,10 @@ impl Input {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Request, Failure>>> {
-        Pin::new(&mut self.0)
-            .poll_next(cx)
-            .map(|next| next.map(|next| next.map(Request::from).map_err(Failure::from_transport)))
+        Pin::new(&mut self.0).poll_next(cx).map(|next| {
+            next.map(|next| {
+                next.map(Request::from).map_err(|status| Failure::from_transport(&status))
+            })
+        })
     }
 }

@@ -190,7 +190,7 @@ impl Session {
             }
             (Request::Batch(batch), State::Open(_)) => self.take_batch(batch, now, cx),
             // From a later release: nothing that could be answered.
-            (Request::Empty, _) | (Request::Batch(_), _) => 0,
+            (Request::Empty | Request::Batch(_), _) => 0,
         }
     }
 
@@ -224,7 +224,7 @@ impl Session {
             }
             if let Some(room) = blocked.partition.try_reserve(bytes) {
                 let blocked = open.blocked.take().expect("just seen");
-                self.append(blocked.partition, blocked.batch, room);
+                self.append(&blocked.partition, blocked.batch, room);
                 return Poll::Ready(());
             }
             let partition = blocked.partition.clone();
@@ -234,7 +234,7 @@ impl Session {
         let Poll::Ready(reserved) = reserving.as_mut().poll(cx) else { return Poll::Pending };
         let Blocked { batch, partition, .. } = open.blocked.take().expect("just seen");
         match reserved {
-            Ok(room) => self.append(partition, batch, room),
+            Ok(room) => self.append(&partition, batch, room),
             Err(error) => {
                 self.connection.give_back(bytes);
                 self.refuse(batch.waiting.lane, batch.waiting.request_id, error.into());
@@ -243,7 +243,7 @@ impl Session {
         Poll::Ready(())
     }
 
-    fn append(&mut self, partition: PartitionRef, batch: Prepared, room: Reservation) {
+    fn append(&mut self, partition: &PartitionRef, batch: Prepared, room: Reservation) {
         let when = batch.waiting.lane.concern.into();
         let token = self.in_flight.push(batch.waiting);
         let done = Completion { queue: self.queue.clone(), token, when };
