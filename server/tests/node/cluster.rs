@@ -72,7 +72,7 @@ fn bad_topics_are_refused_with_the_field_that_is_wrong() {
                 v1::CreateTopicRequest { replication_factor: 3, ..create("t", 1) },
                 "replication_factor",
             ),
-            (setting("retention_sise", "4GiB"), "settings"),
+            (setting("retention_sizes", "4GiB"), "settings"),
             (setting("retention_size", "4GB"), "settings"),
         ];
         for (request, field) in cases {
