@@ -1,6 +1,6 @@
 //! The `forebay` command: a node (`serve`), and a client of nodes (`topic …`).
 //!
-//! Every command gives back a [`Failure`](failure::Failure) or nothing; this file alone turns that into an
+//! Every command gives back a [`Failure`] or nothing; this file alone turns that into an
 //! exit code. It owns no logic of its own.
 
 mod arguments;

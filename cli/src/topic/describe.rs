@@ -71,7 +71,7 @@ impl Line {
             served.map_or((&[][..], &[][..]), |served| (&served.replicas, &served.in_sync));
         Self {
             partition: status.partition.get(),
-            leader: served.and_then(|served| served.leader).map(|node| node.get()),
+            leader: served.and_then(|served| Some(served.leader?.get())),
             epoch: served.map_or(0, |served| served.epoch.get()),
             shard: served.map_or(0, |served| served.shard),
             replicas: replicas.iter().map(|node| node.get()).collect(),
