@@ -176,7 +176,8 @@ impl Admin {
     }
 
     /// Nodes, and the partitions of `topics` (of every topic, when none is named). A topic that does
-    /// not exist is missing in the answer.
+    /// not exist is missing in the answer; so is everything else when the server takes one that is
+    /// missing as a reason to say nothing.
     ///
     /// # Errors
     /// When nobody answers, or the server refuses.
@@ -188,6 +189,9 @@ impl Admin {
         match self.any_endpoint(request, call).await {
             Ok(response) => Ok(response.into()),
             Err(Failure::Unreachable(unreachable)) => Err(unreachable.into()),
+            Err(Failure::Refused(refusal)) if refusal.code == Code::NotFound => {
+                Ok(ClusterMetadata::default())
+            }
             Err(Failure::Refused(refusal)) => Err(MetadataError::Refused(refusal)),
         }
     }

@@ -149,8 +149,12 @@ impl Consumer {
             Some(Session { partitions, phase: Phase::Opening(_) }) => {
                 // It is being asked for at the old place already: another stream for this one.
                 partitions.retain(|one| *one != partition);
+                let nothing_left = partitions.is_empty();
                 self.positions.insert(partition, Position::new(start));
                 self.unplaced.push(partition);
+                if nothing_left {
+                    self.sessions.retain(|one| !one.partitions.is_empty());
+                }
             }
             None => {
                 self.positions.insert(partition, Position::new(start));
@@ -265,14 +269,14 @@ impl Consumer {
     }
 
     fn take(&mut self, session: usize, item: Item) -> Option<Result<Event, ConsumeError>> {
+        if !self.sessions[session].partitions.contains(&item.partition()) {
+            // Another stream reads it by now.
+            return None;
+        }
         match item {
             Item::Batch(batch) => {
                 self.backoff.succeeded();
                 let partition = batch.partition();
-                if !self.sessions[session].partitions.contains(&partition) {
-                    // Another stream reads it by now.
-                    return None;
-                }
                 let position = self.positions.get_mut(&partition)?;
                 match position.admit(batch) {
                     Ok(batch) => Some(Ok(Event::Batch(Box::new(batch?)))),

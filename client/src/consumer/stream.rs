@@ -46,6 +46,18 @@ pub(super) enum Item {
     Stopped(PartitionIndex, Refusal),
 }
 
+impl Item {
+    pub(super) fn partition(&self) -> PartitionIndex {
+        match self {
+            Self::Batch(batch) => batch.partition(),
+            Self::Damaged(partition, _)
+            | Self::Positioned(partition, ..)
+            | Self::CaughtUp { partition, .. }
+            | Self::Stopped(partition, _) => *partition,
+        }
+    }
+}
+
 /// Batches of one message that were not delivered yet.
 #[derive(Debug)]
 struct Run {
