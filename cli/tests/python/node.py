@@ -1,0 +1,79 @@
+"""A real `forebay serve` for the tests in this folder, and stubs made from the .proto files."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+
+import grpc
+from grpc_tools import protoc
+
+PROJECT = pathlib.Path(__file__).resolve().parents[3]
+PROTO = PROJECT / "proto" / "proto"
+
+# Long enough for the slowest machine; nothing waits for it where all is well.
+DEADLINE_S = 60
+
+
+def make_stubs():
+    """Generates the stubs as any user would, and makes them importable."""
+    folder = tempfile.mkdtemp(prefix="forebay-stubs-")
+    files = sorted(str(path) for path in PROTO.rglob("*.proto"))
+    arguments = ["protoc", f"-I{PROTO}", f"--python_out={folder}", f"--grpc_python_out={folder}", *files]
+    if protoc.main(arguments) != 0:
+        raise RuntimeError("protoc refused the .proto files")
+    sys.path.insert(0, folder)
+
+
+def free_ports(count):
+    """The first of `count` neighbouring ports of which none is in use."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+        try:
+            sockets = []
+            for number in range(port, port + count):
+                sockets.append(socket.create_server(("127.0.0.1", number)))
+            return port
+        except (OSError, OverflowError):
+            continue
+        finally:
+            for opened in sockets:
+                opened.close()
+
+
+class Node:
+    """One node with a data directory of its own, on a real disk."""
+
+    def __init__(self):
+        binary = pathlib.Path(os.environ["FOREBAY"]).resolve()
+        folder = binary.parent.parent / "tmp"
+        folder.mkdir(exist_ok=True)
+        self._data = tempfile.TemporaryDirectory(prefix="python-client-", dir=folder)
+        port = free_ports(4)
+        self.address = f"127.0.0.1:{port}"
+        self._log = open(folder / "python-client.log", "w")
+        self._process = subprocess.Popen(
+            [
+                binary, "serve",
+                "--data", self._data.name,
+                "--listen", self.address,
+                "--http", f"127.0.0.1:{port + 3}",
+                "--shards", "2",
+            ],
+            stderr=self._log,
+        )
+        self.channel = grpc.insecure_channel(self.address)
+        grpc.channel_ready_future(self.channel).result(timeout=DEADLINE_S)
+
+    def stop(self):
+        self.channel.close()
+        self._process.terminate()
+        code = self._process.wait(timeout=DEADLINE_S)
+        self._data.cleanup()
+        self._log.close()
+        if code != 0:
+            raise RuntimeError(f"the server ended with {code} on SIGTERM; see {self._log.name}")

@@ -1,0 +1,13 @@
+//! The whole system as a person meets it: the real binary, real sockets, a real disk.
+//!
+//! Nothing here sleeps. A test waits for a line that a process prints, for a process to end, or for an
+//! answer; a process that never gets there is ended by the test runner.
+
+mod completing;
+mod consuming;
+mod killing;
+mod producing;
+mod starting;
+mod stopping;
+mod support;
+mod topics;

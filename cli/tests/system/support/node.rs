@@ -1,0 +1,74 @@
+//! A node in a process of its own.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::{Forebay, Ports, Server};
+
+/// A folder on a real disk, gone when it is dropped. Direct I/O does not work in memory file systems.
+pub(crate) fn fresh_folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder in target/tmp")
+}
+
+/// A node that may be running, its ports and its data.
+#[derive(Debug)]
+pub(crate) struct Node {
+    ports: Ports,
+    folder: TempDir,
+    running: Option<Server>,
+}
+
+impl Node {
+    /// A node that answers.
+    pub(crate) fn start() -> Self {
+        let mut node = Self { ports: Ports::claim(), folder: fresh_folder(), running: None };
+        node.start_again();
+        node
+    }
+
+    /// Starts on the ports and the data of before, and waits until it answers.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.running.is_none(), "one at a time");
+        let mut running = Forebay::new(self.arguments()).serve();
+        running.says("is ready");
+        self.running = Some(running);
+    }
+
+    /// The arguments that this node is started with.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let (grpc, http) = (self.ports.grpc().to_string(), self.ports.http().to_string());
+        ["serve", "--shards", "2", "--listen", &grpc, "--http", &http, "--data"]
+            .into_iter()
+            .map(OsString::from)
+            .chain([self.data().into_os_string()])
+            .collect()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        self.ports.grpc().to_string()
+    }
+
+    pub(crate) fn http(&self) -> String {
+        self.ports.http().to_string()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        drop(self.running.take().expect("running"));
+    }
+
+    /// The process, to be signalled or waited for.
+    pub(crate) fn take(&mut self) -> Server {
+        self.running.take().expect("running")
+    }
+
+    /// A client command that talks to this node.
+    pub(crate) fn forebay<const N: usize>(&self, arguments: [&str; N]) -> Forebay {
+        Forebay::new(arguments).env("FOREBAY_ENDPOINT", self.endpoint())
+    }
+}
