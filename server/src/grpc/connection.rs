@@ -4,6 +4,21 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use super::status::Refusal;
+
+/// What all streams of a connection use together.
+#[derive(Debug)]
+pub(crate) struct ConnectionUse {
+    pub(crate) in_flight: InFlightBytes,
+    pub(crate) unfinished: Rc<Cell<usize>>,
+}
+
+impl ConnectionUse {
+    pub(crate) fn new(in_flight_max: usize) -> Self {
+        Self { in_flight: InFlightBytes::new(in_flight_max), unfinished: Rc::default() }
+    }
+}
+
 /// Bytes of batches that were taken from a connection and not answered. A stream that finds no room waits
 /// until others are answered, and is not read from meanwhile. Clones share it.
 #[derive(Debug, Clone)]
@@ -44,6 +59,43 @@ impl InFlightBytes {
     }
 }
 
+/// Bytes of messages of one connection that have not arrived as a whole, over all its streams. They cannot
+/// wait for each other, because what they wait for comes through the same connection.
+const UNFINISHED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What one stream has of them.
+#[derive(Debug)]
+pub(crate) struct UnfinishedBytes {
+    of_connection: Rc<Cell<usize>>,
+    of_stream: usize,
+}
+
+impl UnfinishedBytes {
+    pub(crate) fn new(of_connection: Rc<Cell<usize>>) -> Self {
+        Self { of_connection, of_stream: 0 }
+    }
+
+    /// Says how many they are now.
+    ///
+    /// # Errors
+    /// They are too many, together with those of the other streams.
+    pub(crate) fn set(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let together = self.of_connection.get() - self.of_stream + bytes;
+        self.of_connection.set(together);
+        self.of_stream = bytes;
+        if together > UNFINISHED_BYTES_MAX {
+            return Err(Refusal::TooManyUnfinished { bytes: together, max: UNFINISHED_BYTES_MAX });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for UnfinishedBytes {
+    fn drop(&mut self) {
+        self.of_connection.set(self.of_connection.get() - self.of_stream);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +110,19 @@ mod tests {
         bytes.give_back(500);
         assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 1);
         assert!(bytes.try_take(60, &cx) && bytes.try_take(40, &cx) && !bytes.try_take(1, &cx));
+    }
+
+    #[test]
+    fn unfinished_bytes_of_all_streams_together_are_limited() {
+        let connection = Rc::new(Cell::new(0));
+        let mut one = UnfinishedBytes::new(connection.clone());
+        let mut other = UnfinishedBytes::new(connection.clone());
+        assert!(one.set(UNFINISHED_BYTES_MAX).is_ok());
+        assert!(other.set(1).is_err());
+        assert!(one.set(0).is_ok());
+        assert!(other.set(1).is_ok());
+        drop((one, other));
+        assert_eq!(connection.get(), 0);
     }
 
     fn futures_test_waker() -> (Waker, std::sync::Arc<std::sync::atomic::AtomicUsize>) {

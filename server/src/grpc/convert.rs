@@ -1,6 +1,6 @@
 //! Wire types from domain types and back. Nothing here decides anything.
 
-use forebay_engine::{Appended, CursorStart};
+use forebay_engine::CursorStart;
 use forebay_format::{Offset, TimestampMs};
 use forebay_proto::v1;
 
@@ -11,18 +11,6 @@ use crate::leadership::{NodeRegistration, Topic};
 
 /// Replicas of a partition on a node that is alone.
 pub(crate) const REPLICAS: u32 = 1;
-
-pub(crate) fn ack(appended: &Appended) -> v1::ProduceAck {
-    v1::ProduceAck {
-        base_offset: appended.base_offset.get(),
-        record_count: appended.record_count,
-        epoch: appended.epoch.get(),
-        durable_replicas: u32::from(appended.durable),
-        replicas: REPLICAS,
-        append_time_ms: appended.append_time.get(),
-        duplicate: appended.duplicate,
-    }
-}
 
 /// Where to begin. What is not said is the earliest record.
 pub(crate) fn start(position: Option<v1::StartPosition>) -> Result<CursorStart, Refusal> {

@@ -5,6 +5,7 @@ mod cluster;
 mod connection;
 mod consume;
 mod convert;
+mod frame;
 mod health;
 mod produce;
 mod reflection;

@@ -1,26 +1,29 @@
 //! From the path of a request to the service that answers it.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 
 use forebay_proto::v1::cluster_service_server::ClusterServiceServer;
-use forebay_proto::v1::consumer_service_server::ConsumerServiceServer;
-use forebay_proto::v1::producer_service_server::ProducerServiceServer;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use send_wrapper::SendWrapper;
 use tokio::runtime::Handle;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
 
 use super::cluster::ClusterApi;
-use super::connection::InFlightBytes;
-use super::consume::ConsumerApi;
+use super::connection::ConnectionUse;
+use super::consume::ConsumeSession;
+use super::frame;
 use super::health::Health;
-use super::produce::ProducerApi;
+use super::produce::ProduceSession;
 use super::reflection;
 use super::services::Services;
 use crate::net::{Handler, ResponseBody};
+
+/// The two calls that carry records. They take and give their bytes without the generated code.
+const PRODUCE: &str = "/forebay.v1.ProducerService/Produce";
+const CONSUME: &str = "/forebay.v1.ConsumerService/Consume";
 
 /// Services that a stopping node does not wait for: their streams have no end of their own.
 const NOT_WAITED_FOR: &str = "/grpc.";
@@ -36,8 +39,6 @@ impl Router {
     pub(crate) fn new(services: Rc<Services>, health: &Health, runtime: &Handle) -> Self {
         let (reflection, reflection_alpha) = reflection::services(runtime);
         let routes = Routes::new(ClusterServiceServer::new(ClusterApi::new(services.clone())))
-            .add_service(ProducerServiceServer::new(ProducerApi::new(services.clone())))
-            .add_service(ConsumerServiceServer::new(ConsumerApi::new(services.clone())))
             .add_service(health.service())
             .add_service(reflection)
             .add_service(reflection_alpha)
@@ -51,7 +52,7 @@ impl Router {
         Connection {
             services: self.services.clone(),
             routes: self.routes.clone(),
-            in_flight: InFlightBytes::new(limit.as_usize()),
+            used: ConnectionUse::new(limit.as_usize()),
         }
     }
 }
@@ -59,17 +60,35 @@ impl Router {
 struct Connection {
     services: Rc<Services>,
     routes: Routes,
-    in_flight: InFlightBytes,
+    used: ConnectionUse,
 }
 
 impl Handler for Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let path = request.uri().path();
         let open = (!path.starts_with(NOT_WAITED_FOR)).then(|| self.services.open_requests.begin());
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(SendWrapper::new(self.in_flight.clone()));
-        let answer = self.routes.clone().call(request).await;
-        let response = answer.unwrap_or_else(|never: std::convert::Infallible| match never {});
-        response.map(|body| ResponseBody::tonic(body).holding(open))
+        let response = match path {
+            PRODUCE if is_grpc(&request) => {
+                let requests = request.into_body();
+                let services = self.services.clone();
+                frame::response(ProduceSession::new(services, &self.used, requests))
+            }
+            CONSUME if is_grpc(&request) => {
+                frame::response(ConsumeSession::new(self.services.clone(), request.into_body()))
+            }
+            _ => {
+                let answer = self.routes.clone().call(request.map(Body::new)).await;
+                let answer = answer.unwrap_or_else(|never: Infallible| match never {});
+                answer.map(ResponseBody::tonic)
+            }
+        };
+        response.map(|body| body.holding(open))
     }
+}
+
+/// Whether it is a gRPC request at all. What is not, tonic refuses.
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(http::header::CONTENT_TYPE);
+    request.method() == http::Method::POST
+        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

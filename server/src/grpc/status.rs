@@ -101,6 +101,14 @@ pub(crate) enum Refusal {
     UnknownPartition { topic: TopicName, partition: u32, partitions: u32 },
     #[error("the partition has {replicas} replicas, not {wanted}")]
     TooFewReplicas { wanted: u32, replicas: u32 },
+    #[error("a message may have at most {max} bytes, found {found}")]
+    MessageTooLarge { found: usize, max: usize },
+    #[error("the connection has {bytes} bytes of unfinished messages, at most {max} are taken")]
+    TooManyUnfinished { bytes: usize, max: usize },
+    #[error("compressed gRPC messages are not taken: send batches with a codec instead")]
+    CompressedMessage,
+    #[error("the message is not valid protobuf: {0}")]
+    Protobuf(#[from] prost::DecodeError),
     #[error("there was no room for the batch within its timeout; it was not appended")]
     NoRoomInTime,
     #[error("the write concern was not met within the timeout; the batch may be in the log or not")]
@@ -133,6 +141,14 @@ impl From<Refusal> for Failure {
                     .with("replicas", replicas)
                     .field("write_concern_replicas")
             }
+            Refusal::MessageTooLarge { max, .. } => {
+                as_is(Code::ResourceExhausted, "MESSAGE_TOO_LARGE").with("limit", max)
+            }
+            Refusal::TooManyUnfinished { max, .. } => {
+                as_is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").with("limit", max).retry()
+            }
+            Refusal::CompressedMessage => as_is(Code::Unimplemented, "COMPRESSED_MESSAGE"),
+            Refusal::Protobuf(_) => as_is(Code::InvalidArgument, "INVALID_REQUEST"),
             Refusal::NoRoomInTime => as_is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").retry(),
             Refusal::Indeterminate => as_is(Code::Unknown, "INDETERMINATE").retry(),
             Refusal::Stopping => as_is(Code::Unavailable, "NODE_STOPPING").retry(),

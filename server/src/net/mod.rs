@@ -12,7 +12,7 @@ mod preface;
 mod runtime;
 mod stop;
 
-pub(crate) use body::ResponseBody;
+pub(crate) use body::{Piece, ResponseBody, StreamBody};
 pub(crate) use connection::{ConnectionCounts, ConnectionLimits, Connections, Handler};
 pub use listener::BindError;
 pub(crate) use listener::{BoundSocket, Listener};

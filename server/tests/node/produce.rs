@@ -184,7 +184,7 @@ fn a_message_over_4_mib_ends_the_stream_after_the_batches_before_it() {
         producer.raw(2, Bytes::from(vec![0; 5 << 20])).await;
         assert_eq!(producer.ack().await.0, 1);
         let status = producer.responses.message().await.expect_err("too large");
-        assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
         assert!(status.message().contains("4194304"), "{status:?}");
         // The connection's other streams, and new ones, are served.
         let mut producer = server.produce("limits").await;

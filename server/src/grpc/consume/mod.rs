@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! request ─▶ Session ─▶ Readers (one per partition) ─▶ cursors of the engine
-//! response ◀────┴── pulled: nothing is read that the client has no room for
+//! response ◀── Output ◀────┴── pulled: nothing is read that the client has no room for
 //! ```
 
-mod api;
+mod output;
 mod reader;
 mod readers;
 mod records;
 mod session;
 mod subscription;
 
-pub(super) use api::ConsumerApi;
+pub(super) use session::Session as ConsumeSession;

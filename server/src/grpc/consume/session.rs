@@ -1,6 +1,5 @@
 //! One consume stream: reads the client's wishes, and pulls from the readers whatever there is room for.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -9,22 +8,31 @@ use forebay_engine::{CursorStart, PartitionCursor, Run};
 use forebay_proto::v1;
 use forebay_proto::v1::consume_response::Message;
 use futures_util::Stream;
-use tonic::{Status, Streaming};
+use http_body::Frame;
+use hyper::body::Incoming;
+use tonic::Streaming;
+use tonic::codec::Codec;
+use tonic_prost::ProstCodec;
 
+use super::output::Output;
 use super::reader::{Reading, Step};
 use super::readers::Readers;
 use super::records::Pages;
 use super::subscription::{Format, Subscription, subscription};
 use crate::grpc::convert;
+use crate::grpc::frame;
 use crate::grpc::services::{Services, add};
 use crate::grpc::status::{Failure, Refusal};
-use crate::net::Stopped;
+use crate::net::{Piece, Stopped, StreamBody};
 
 /// What is read at a time, unless one batch alone is larger. Fits into a gRPC message of 4 MiB.
 const RUN_BYTES: usize = 1024 * 1024;
 
+/// A wish of a client: even one for every partition of the largest topic is smaller.
+const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
 /// See the module.
-pub(super) struct Session {
+pub(in crate::grpc) struct Session {
     services: Rc<Services>,
     requests: Streaming<v1::ConsumeRequest>,
     requests_ended: bool,
@@ -33,8 +41,7 @@ pub(super) struct Session {
     readers: Readers,
     /// Bytes that may be sent; without, only the connection's own flow control holds.
     credit: Option<i128>,
-    /// Small messages to be sent before anything else is read.
-    outbox: VecDeque<Message>,
+    output: Output,
     /// A run that is being sent as plain records.
     pages: Option<(Pages, Sending)>,
     drain: Stopped,
@@ -51,7 +58,9 @@ struct Sending {
 }
 
 impl Session {
-    pub(super) fn new(services: Rc<Services>, requests: Streaming<v1::ConsumeRequest>) -> Self {
+    pub(in crate::grpc) fn new(services: Rc<Services>, requests: Incoming) -> Self {
+        let decoder = ProstCodec::<v1::ConsumeResponse, v1::ConsumeRequest>::default().decoder();
+        let requests = Streaming::new_request(decoder, requests, None, Some(REQUEST_BYTES_MAX));
         add(&services.metrics.consume_streams, 1);
         let drain = services.drain.stopped();
         Self {
@@ -61,7 +70,7 @@ impl Session {
             subscription: None,
             readers: Readers::default(),
             credit: None,
-            outbox: VecDeque::new(),
+            output: Output::default(),
             pages: None,
             drain,
             failure: None,
@@ -138,7 +147,7 @@ impl Session {
 
     fn partition_error(&mut self, partition: u32, failure: Failure) {
         let error = Some(failure.into_error());
-        self.outbox.push_back(Message::Error(v1::PartitionError { partition, error }));
+        self.output.message(Message::Error(v1::PartitionError { partition, error }));
     }
 
     fn run_bytes(&self) -> usize {
@@ -146,42 +155,37 @@ impl Session {
         RUN_BYTES.min(credit)
     }
 
-    /// The next message, if there is one and the client has room for it.
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Message> {
-        loop {
-            if let Some(message) = self.outbox.pop_front() {
-                return Poll::Ready(message);
+    /// Makes messages while there is something to say and the client has room for it, until they are
+    /// worth being sent.
+    fn poll_messages(&mut self, cx: &mut Context<'_>) {
+        while !self.output.is_enough() && self.failure.is_none() {
+            if self.credit.is_some_and(|left| left <= 0) {
+                return;
             }
-            if self.failure.is_some() || self.credit.is_some_and(|left| left <= 0) {
-                return Poll::Pending;
+            if self.pages.is_some() {
+                self.send_page();
+                continue;
             }
-            if let Some(message) = self.next_page() {
-                return Poll::Ready(message);
-            }
-            let Poll::Ready(step) = self.readers.poll_step(self.run_bytes(), cx) else {
-                return Poll::Pending;
-            };
-            if let Some(message) = self.take_step(step) {
-                return Poll::Ready(message);
-            }
+            let Poll::Ready(step) = self.readers.poll_step(self.run_bytes(), cx) else { return };
+            self.take_step(step);
         }
     }
 
-    fn take_step(&mut self, step: Step) -> Option<Message> {
+    fn take_step(&mut self, step: Step) {
         match step {
             Step::Opened { cursor, reading, seek_id } => {
                 let (partition, offset) = (reading.partition, reading.from.get());
                 self.readers.read(cursor, reading);
-                Some(Message::Positioned(v1::Positioned { partition, offset, seek_id }))
+                let positioned = v1::Positioned { partition, offset, seek_id };
+                self.output.message(Message::Positioned(positioned));
             }
             // Nothing but a leader's own batches.
             Step::Run { cursor, reading, run } if run.first_offset == run.next_offset => {
                 self.readers.read(cursor, reading);
-                None
             }
             Step::Run { cursor, mut reading, run } => {
                 reading.end_told = false;
-                self.send(cursor, reading, &run)
+                self.send(cursor, reading, run);
             }
             Step::End { cursor, mut reading } => {
                 let told = std::mem::replace(&mut reading.end_told, true);
@@ -189,69 +193,54 @@ impl Session {
                     cursor.marks().unwrap_or((cursor.position(), cursor.position()));
                 let run_bytes = self.run_bytes();
                 self.readers.wait(cursor, reading, run_bytes);
-                (!told).then(|| {
-                    Message::Watermark(v1::Watermark {
+                if !told {
+                    self.output.message(Message::Watermark(v1::Watermark {
                         partition: reading.partition,
                         earliest_offset: earliest.get(),
                         committed_offset: committed.get(),
-                    })
-                })
+                    }));
+                }
             }
-            Step::Failed { partition, error } => {
-                self.partition_error(partition, error.into());
-                None
-            }
+            Step::Failed { partition, error } => self.partition_error(partition, error.into()),
         }
     }
 
-    fn send(&mut self, cursor: PartitionCursor, reading: Reading, run: &Run) -> Option<Message> {
+    fn send(&mut self, cursor: PartitionCursor, reading: Reading, run: Run) {
         add(&self.services.metrics.consumed_bytes, run.bytes as u64);
         self.credit = self.credit.map(|left| left - run.bytes as i128);
-        let committed = run.committed.get();
         let format = self.subscription.as_ref().map_or(Format::Raw, |wanted| wanted.format);
-        if format == Format::Records {
-            let sending = Sending { cursor, reading, committed };
-            self.pages = Some((Pages::new(run, reading.from), sending));
-            return self.next_page();
+        match format {
+            Format::Raw => {
+                self.readers.read(cursor, reading);
+                self.output.batches(reading.partition, run);
+            }
+            Format::Records => {
+                let committed = run.committed.get();
+                let sending = Sending { cursor, reading, committed };
+                self.pages = Some((Pages::new(&run, reading.from), sending));
+            }
         }
-        self.readers.read(cursor, reading);
-        let raw_batches = match &run.slices[..] {
-            [slice] => slice.clone(),
-            slices => slices.concat().into(),
-        };
-        Some(Message::Batches(v1::RawBatches {
-            partition: reading.partition,
-            committed_offset: committed,
-            raw_batches,
-        }))
     }
 
-    /// The next plain records of the run that is being sent.
-    fn next_page(&mut self) -> Option<Message> {
-        let (pages, sending) = self.pages.as_mut()?;
+    /// Sends the next plain records of the run that is being sent.
+    fn send_page(&mut self) {
+        let Some((mut pages, sending)) = self.pages.take() else { return };
         let partition = sending.reading.partition;
         match pages.next_page() {
-            Ok(records) if records.is_empty() => {
-                let (_, Sending { cursor, reading, .. }) = self.pages.take()?;
-                self.readers.read(cursor, reading);
-                None
+            Ok(records) if records.is_empty() => self.readers.read(sending.cursor, sending.reading),
+            Ok(records) => {
+                let committed_offset = sending.committed;
+                let batch = v1::RecordBatch { partition, committed_offset, records };
+                self.output.message(Message::Records(batch));
+                self.pages = Some((pages, sending));
             }
-            Ok(records) => Some(Message::Records(v1::RecordBatch {
-                partition,
-                committed_offset: sending.committed,
-                records,
-            })),
-            Err(failure) => {
-                self.pages = None;
-                let error = Some(failure.into_error());
-                Some(Message::Error(v1::PartitionError { partition, error }))
-            }
+            Err(failure) => self.partition_error(partition, failure),
         }
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) {
         if self.failure.is_none() && Pin::new(&mut self.drain).poll(cx).is_ready() {
-            self.outbox.push_back(Message::Draining(v1::Draining::default()));
+            self.output.message(Message::Draining(v1::Draining::default()));
             self.fail(Refusal::Stopping.into());
         }
     }
@@ -261,33 +250,22 @@ fn wrong(message: &str) -> Failure {
     Refusal::Request { field: "message", message: message.to_owned() }.into()
 }
 
-/// Nothing in a session is ever pinned in place.
-impl Unpin for Session {}
-
-impl Stream for Session {
-    type Item = Result<v1::ConsumeResponse, Status>;
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<v1::ConsumeResponse, Status>>> {
-        let this = &mut *self;
-        if this.ended {
+impl StreamBody for Session {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Piece>>> {
+        if self.ended {
             return Poll::Ready(None);
         }
-        this.poll_requests(cx);
-        this.poll_drain(cx);
-        if let Poll::Ready(message) = this.poll_message(cx) {
-            return Poll::Ready(Some(Ok(v1::ConsumeResponse { message: Some(message) })));
+        self.poll_requests(cx);
+        self.poll_drain(cx);
+        self.poll_messages(cx);
+        if let Some(piece) = self.output.next() {
+            return Poll::Ready(Some(Frame::data(piece)));
         }
-        if let Some(failure) = this.failure.take() {
-            this.ended = true;
-            return Poll::Ready(Some(Err(failure.into_status())));
+        let unused = self.requests_ended && self.subscription.is_none();
+        if self.failure.is_none() && !unused {
+            return Poll::Pending;
         }
-        if this.requests_ended && this.subscription.is_none() {
-            this.ended = true;
-            return Poll::Ready(None);
-        }
-        Poll::Pending
+        self.ended = true;
+        Poll::Ready(Some(frame::trailers(self.failure.take())))
     }
 }

@@ -1,32 +1,59 @@
-//! The requests of a stream, as tonic decodes them.
+//! The requests of a stream, cut out of the frames of its body.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use forebay_proto::v1;
-use futures_util::Stream;
-use tonic::Streaming;
+use http_body::Body;
+use hyper::body::Incoming;
 
-use super::request::Request;
-use crate::grpc::status::Failure;
+use super::request::{Messages, Request};
+use crate::grpc::connection::UnfinishedBytes;
+use crate::grpc::status::Refusal;
 
 /// See the module.
-pub(super) struct Input(Streaming<v1::ProduceRequest>);
+pub(super) struct Input {
+    body: Incoming,
+    messages: Messages,
+    unfinished: UnfinishedBytes,
+    ended: bool,
+}
 
 impl Input {
-    pub(super) fn new(requests: Streaming<v1::ProduceRequest>) -> Self {
-        Self(requests)
+    pub(super) fn new(body: Incoming, unfinished: UnfinishedBytes) -> Self {
+        Self { body, messages: Messages::default(), unfinished, ended: false }
     }
 
     /// The next request.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Request, Failure>>> {
-        Pin::new(&mut self.0).poll_next(cx).map(|next| {
-            next.map(|next| {
-                next.map(Request::from).map_err(|status| Failure::from_transport(&status))
-            })
-        })
+    ) -> Poll<Option<Result<Request, Refusal>>> {
+        loop {
+            match self.messages.next() {
+                Err(refusal) => return Poll::Ready(Some(Err(refusal))),
+                Ok(Some(request)) => return Poll::Ready(Some(Ok(request))),
+                Ok(None) => {}
+            }
+            let left = self.messages.unfinished_bytes();
+            if let Err(refusal) = self.unfinished.set(left) {
+                return Poll::Ready(Some(Err(refusal)));
+            }
+            if self.ended {
+                let cut_off = (left > 0).then(|| Refusal::Request {
+                    field: "message",
+                    message: format!("the stream ended {left} bytes into a message"),
+                });
+                return Poll::Ready(cut_off.map(Err));
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.messages.push(data);
+                    }
+                }
+                // A client that is gone needs no answer.
+                Some(Err(_)) | None => self.ended = true,
+            }
+        }
     }
 }

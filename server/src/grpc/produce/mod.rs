@@ -9,7 +9,6 @@
 //! A stream is one task: what polls it for the next response also reads its requests. So a client that
 //! does not read its answers is not read from either, and nothing piles up.
 
-mod api;
 mod concern;
 mod deadline;
 mod in_flight;
@@ -20,4 +19,4 @@ mod request;
 mod results;
 mod session;
 
-pub(super) use api::ProducerApi;
+pub(super) use session::Session as ProduceSession;

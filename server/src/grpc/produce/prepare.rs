@@ -112,7 +112,7 @@ mod tests {
 
     const NOBODY: Identity = Identity { id: ProducerId::NONE, epoch: ProducerEpoch::ZERO };
 
-    fn built(identity: &Identity) -> (Box<[u8; HEADER_BYTES]>, Pieces) {
+    fn built(identity: &Identity) -> ([u8; HEADER_BYTES], Pieces) {
         let mut builder = BatchBuilder::new(1000);
         builder.push(&RecordInput { value: Some(b"v"), ..RecordInput::default() }).expect("fits");
         let stamp = ProducerStamp {
@@ -123,7 +123,7 @@ mod tests {
         let mut batch = builder.finish(stamp);
         let payload = batch.split_off(HEADER_BYTES);
         let header: [u8; HEADER_BYTES] = batch[..].try_into().expect("a header");
-        (Box::new(header), iter::once(payload).collect())
+        (header, iter::once(payload).collect())
     }
 
     fn records(count: usize, size: usize) -> Content {

@@ -1,12 +1,26 @@
-//! The messages of a produce stream.
+//! The messages of a produce stream, cut out of the bytes of the connection without copying a payload.
+//!
+//! A `ProduceRequest` with one raw batch at its end is what every client of ours sends, and what stubs of
+//! other languages make of a raw batch: its few fields are read here. Everything else, that is the
+//! opening message, plain records, and any order of fields that is legal but unusual, is put together
+//! and given to prost.
 
-use std::iter;
+use std::collections::VecDeque;
 
+use bytes::{Buf, Bytes, BytesMut};
 use forebay_format::limits::HEADER_BYTES;
 use forebay_proto::v1;
+use prost::Message;
 use smallvec::SmallVec;
 
-use bytes::Bytes;
+use crate::grpc::frame::PREFIX_BYTES;
+use crate::grpc::status::Refusal;
+
+/// A gRPC message, its prefix not counted. The limit of stock clients, and of what is put together here.
+pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Fields before the raw batch, at most: two tags with lengths, and five numbers with tags.
+const FIELDS_BYTES_MAX: usize = 2 * 6 + 5 * 11;
 
 /// A batch's payload, in the pieces that it arrived in.
 pub(super) type Pieces = SmallVec<[Bytes; 2]>;
@@ -42,7 +56,7 @@ pub(super) struct Fields {
 pub(super) enum Content {
     /// A whole header, and what follows it.
     Raw {
-        header: Box<[u8; HEADER_BYTES]>,
+        header: [u8; HEADER_BYTES],
         payload: Pieces,
     },
     /// Fewer bytes than a header has.
@@ -63,7 +77,7 @@ impl From<v1::ProduceRequest> for Request {
             Some(Message::Batch(batch)) => batch,
         };
         let content = match batch.content {
-            Some(Wire::RawBatch(bytes)) => raw(&bytes),
+            Some(Wire::RawBatch(bytes)) => raw(&mut Chunks::from(bytes)),
             Some(Wire::Records(records)) => Content::Records(records),
             None => Content::Missing,
         };
@@ -78,11 +92,431 @@ impl From<v1::ProduceRequest> for Request {
     }
 }
 
-/// Cuts a batch into header and payload.
-fn raw(bytes: &Bytes) -> Content {
-    let Some(header) = bytes.first_chunk() else {
-        return Content::RawTooShort { bytes: bytes.len() };
-    };
-    let payload = iter::once(bytes.slice(HEADER_BYTES..)).collect();
-    Content::Raw { header: Box::new(*header), payload }
+/// Cuts all of `bytes` into header and payload.
+fn raw(bytes: &mut Chunks) -> Content {
+    if bytes.len < HEADER_BYTES {
+        return Content::RawTooShort { bytes: bytes.len };
+    }
+    let mut header = [0; HEADER_BYTES];
+    bytes.copy_to(&mut header);
+    let payload = bytes.take(bytes.len);
+    Content::Raw { header, payload }
+}
+
+/// Bytes that have arrived, as they arrived.
+#[derive(Debug, Default)]
+struct Chunks {
+    chunks: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl From<Bytes> for Chunks {
+    fn from(bytes: Bytes) -> Self {
+        let mut chunks = Self::default();
+        chunks.push(bytes);
+        chunks
+    }
+}
+
+impl Chunks {
+    fn push(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            self.len += chunk.len();
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// Copies the first bytes without taking them; all of `target` must be there.
+    fn peek<'a>(&'a self, target: &'a mut [u8]) -> &'a [u8] {
+        let wanted = target.len();
+        match self.chunks.front() {
+            Some(front) if front.len() >= wanted => &front[..wanted],
+            _ => {
+                let mut at = 0;
+                for chunk in &self.chunks {
+                    let part = chunk.len().min(wanted - at);
+                    target[at..at + part].copy_from_slice(&chunk[..part]);
+                    at += part;
+                }
+                target
+            }
+        }
+    }
+
+    fn skip(&mut self, mut bytes: usize) {
+        self.len -= bytes;
+        while bytes > 0 {
+            let front = self.chunks.front_mut().expect("as many bytes as were counted");
+            let part = front.len().min(bytes);
+            front.advance(part);
+            bytes -= part;
+            if front.is_empty() {
+                self.chunks.pop_front();
+            }
+        }
+    }
+
+    fn copy_to(&mut self, target: &mut [u8]) {
+        let bytes = target.len();
+        let found = self.peek(target);
+        // `peek` may have answered with the chunk itself.
+        if found.as_ptr() != target.as_ptr() {
+            let chunk = self.chunks.front().expect("just peeked at");
+            target.copy_from_slice(&chunk[..bytes]);
+        }
+        self.skip(bytes);
+    }
+
+    /// Takes the next bytes as they lie.
+    fn take(&mut self, mut bytes: usize) -> Pieces {
+        self.len -= bytes;
+        let mut taken = Pieces::new();
+        while bytes > 0 {
+            let front = self.chunks.front_mut().expect("as many bytes as were counted");
+            if front.len() <= bytes {
+                bytes -= front.len();
+                taken.extend(self.chunks.pop_front());
+            } else {
+                taken.push(front.split_to(bytes));
+                bytes = 0;
+            }
+        }
+        taken
+    }
+
+    /// Takes the next bytes in one piece; copies when they lie in several.
+    fn take_together(&mut self, bytes: usize) -> Bytes {
+        let mut pieces = self.take(bytes);
+        if pieces.len() <= 1 {
+            return pieces.pop().unwrap_or_default();
+        }
+        let mut together = BytesMut::with_capacity(bytes);
+        pieces.iter().for_each(|piece| together.extend_from_slice(piece));
+        together.freeze()
+    }
+}
+
+/// Cuts the bytes of a request stream into messages.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    chunks: Chunks,
+    /// Length of the message that comes next, once its prefix was read.
+    message: Option<usize>,
+}
+
+impl Messages {
+    /// Adds what has arrived.
+    pub(super) fn push(&mut self, chunk: Bytes) {
+        self.chunks.push(chunk);
+    }
+
+    /// Bytes that have arrived and were not given out as messages.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        self.chunks.len
+    }
+
+    /// The next message, if all of it has arrived.
+    ///
+    /// # Errors
+    /// Whatever makes the rest of the stream unreadable. Nothing was put together for it.
+    pub(super) fn next(&mut self) -> Result<Option<Request>, Refusal> {
+        let length = match self.message {
+            Some(length) => length,
+            None if self.chunks.len < PREFIX_BYTES => return Ok(None),
+            None => self.read_prefix()?,
+        };
+        if self.chunks.len < length {
+            return Ok(None);
+        }
+        self.message = None;
+        let mut space = [0; FIELDS_BYTES_MAX];
+        let space = &mut space[..length.min(FIELDS_BYTES_MAX)];
+        if let Some((fields, skip)) = read_fields(self.chunks.peek(space), length) {
+            self.chunks.skip(skip);
+            let content = self.read_raw(length - skip);
+            return Ok(Some(Request::Batch(Batch { fields, content })));
+        }
+        let bytes = self.chunks.take_together(length);
+        Ok(Some(v1::ProduceRequest::decode(bytes)?.into()))
+    }
+
+    fn read_prefix(&mut self) -> Result<usize, Refusal> {
+        let mut prefix = [0; PREFIX_BYTES];
+        self.chunks.copy_to(&mut prefix);
+        let [compressed, length @ ..] = prefix;
+        #[expect(clippy::big_endian_bytes, reason = "gRPC says so")]
+        let length = u32::from_be_bytes(length) as usize;
+        if compressed != 0 {
+            return Err(Refusal::CompressedMessage);
+        }
+        if length > MESSAGE_BYTES_MAX {
+            return Err(Refusal::MessageTooLarge { found: length, max: MESSAGE_BYTES_MAX });
+        }
+        self.message = Some(length);
+        Ok(length)
+    }
+
+    fn read_raw(&mut self, bytes: usize) -> Content {
+        if bytes < HEADER_BYTES {
+            self.chunks.skip(bytes);
+            return Content::RawTooShort { bytes };
+        }
+        let mut header = [0; HEADER_BYTES];
+        self.chunks.copy_to(&mut header);
+        Content::Raw { header, payload: self.chunks.take(bytes - HEADER_BYTES) }
+    }
+}
+
+/// Tags of the fields, with their wire types.
+mod tag {
+    pub(super) const BATCH: u8 = 2 << 3 | 2;
+    pub(super) const REQUEST_ID: u8 = 1 << 3;
+    pub(super) const PARTITION: u8 = 2 << 3;
+    pub(super) const WRITE_CONCERN: u8 = 3 << 3;
+    pub(super) const WRITE_CONCERN_REPLICAS: u8 = 4 << 3;
+    pub(super) const TIMEOUT_MS: u8 = 5 << 3;
+    pub(super) const RAW_BATCH: u8 = 6 << 3 | 2;
+}
+
+/// Reads the start of a message of `length` bytes that ends with a raw batch: the fields before it, and
+/// how many bytes they take up. Nothing, when the message looks different in any way.
+fn read_fields(start: &[u8], length: usize) -> Option<(Fields, usize)> {
+    let mut cursor = Cursor { bytes: start, at: 0 };
+    if cursor.byte()? != tag::BATCH || cursor.length()? != length - cursor.at {
+        return None;
+    }
+    let mut fields = Fields::default();
+    loop {
+        match cursor.byte()? {
+            tag::REQUEST_ID => fields.request_id = cursor.varint()?,
+            tag::PARTITION => fields.partition = cursor.small()?,
+            tag::WRITE_CONCERN => fields.write_concern = cursor.small()?.try_into().ok()?,
+            tag::WRITE_CONCERN_REPLICAS => fields.write_concern_replicas = cursor.small()?,
+            tag::TIMEOUT_MS => fields.timeout_ms = cursor.small()?,
+            tag::RAW_BATCH => {
+                return (cursor.length()? == length - cursor.at).then_some((fields, cursor.at));
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// Reads protobuf's variable-length numbers.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    #[inline]
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        let last = self.byte()?;
+        (last <= 1).then(|| value | u64::from(last) << 63)
+    }
+
+    /// A number of 32 bits. What does not fit is left to prost.
+    #[inline]
+    fn small(&mut self) -> Option<u32> {
+        self.varint()?.try_into().ok()
+    }
+
+    #[inline]
+    fn length(&mut self) -> Option<usize> {
+        self.varint()?.try_into().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(message.len()).expect("small");
+        #[expect(clippy::big_endian_bytes, reason = "gRPC says so")]
+        let length = length.to_be_bytes();
+        [&[0][..], &length, message].concat()
+    }
+
+    /// All messages of a stream whose bytes arrive in pieces cut at `cuts`.
+    fn read(stream: &[u8], cuts: &[usize]) -> Vec<Request> {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
+        cuts.extend([0, stream.len()]);
+        cuts.sort_unstable();
+        let stream = Bytes::copy_from_slice(stream);
+        let mut messages = Messages::default();
+        let mut found = Vec::new();
+        for pair in cuts.windows(2) {
+            messages.push(stream.slice(pair[0]..pair[1]));
+            while let Some(request) = messages.next().expect("a right message") {
+                found.push(together(request));
+            }
+        }
+        assert_eq!(messages.unfinished_bytes(), 0);
+        found
+    }
+
+    /// The same request with its payload in one piece, to be compared.
+    fn together(request: Request) -> Request {
+        match request {
+            Request::Batch(Batch { fields, content: Content::Raw { header, payload } }) => {
+                let bytes = Bytes::from(payload.concat());
+                let payload =
+                    if bytes.is_empty() { Pieces::new() } else { [bytes].into_iter().collect() };
+                Request::Batch(Batch { fields, content: Content::Raw { header, payload } })
+            }
+            other => other,
+        }
+    }
+
+    fn by_prost(message: &[u8]) -> Request {
+        together(v1::ProduceRequest::decode(message).expect("a right message").into())
+    }
+
+    prop_compose! {
+        fn batch()(
+            request_id in any::<u64>(),
+            partition in any::<u32>(),
+            write_concern in prop_oneof![0..8_i32, any::<i32>()],
+            write_concern_replicas in any::<u32>(),
+            timeout_ms in any::<u32>(),
+            content in prop_oneof![
+                8 => vec(any::<u8>(), 0..400).prop_map(|raw| {
+                    Some(v1::produce_batch::Content::RawBatch(raw.into()))
+                }),
+                1 => vec(any::<u8>(), 0..20).prop_map(|value| {
+                    let record = v1::Record { value: Some(value.into()), ..v1::Record::default() };
+                    Some(v1::produce_batch::Content::Records(v1::RecordList {
+                        records: vec![record],
+                        first_sequence: 0,
+                    }))
+                }),
+                1 => Just(None),
+            ],
+        ) -> v1::ProduceRequest {
+            let batch = v1::ProduceBatch {
+                request_id, partition, write_concern, write_concern_replicas, timeout_ms, content,
+            };
+            v1::ProduceRequest { message: Some(v1::produce_request::Message::Batch(batch)) }
+        }
+    }
+
+    fn message() -> impl Strategy<Value = Vec<u8>> {
+        let open = vec(any::<u8>(), 0..20).prop_map(|id| v1::ProduceRequest {
+            message: Some(v1::produce_request::Message::Open(v1::ProduceOpen {
+                topic: "t".into(),
+                producer_id: id.into(),
+                producer_epoch: 3,
+            })),
+        });
+        prop_oneof![
+            10 => batch().prop_map(|request| request.encode_to_vec()),
+            1 => open.prop_map(|request| request.encode_to_vec()),
+            1 => Just(Vec::new()),
+            // Fields after the batch, unknown fields, and a batch in two parts are legal too.
+            1 => (batch(), batch()).prop_map(|(one, other)| {
+                [one.encode_to_vec(), other.encode_to_vec()].concat()
+            }),
+            1 => batch().prop_map(|request| [request.encode_to_vec(), vec![15 << 3, 1]].concat()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_are_read_as_prost_reads_them_wherever_they_are_cut(
+            messages in vec(message(), 1..5),
+            cuts in vec(any::<usize>(), 0..12),
+        ) {
+            let stream: Vec<u8> = messages.iter().flat_map(|m| framed(m)).collect();
+            let expected: Vec<Request> = messages.iter().map(|m| by_prost(m)).collect();
+            prop_assert_eq!(read(&stream, &cuts), expected);
+        }
+
+        #[test]
+        fn hostile_bytes_are_refused_or_read_as_prost_reads_them(bytes in vec(any::<u8>(), 0..300)) {
+            let mut messages = Messages::default();
+            messages.push(framed(&bytes).into());
+            match (messages.next(), v1::ProduceRequest::decode(&bytes[..])) {
+                (Ok(Some(found)), Ok(expected)) => {
+                    prop_assert_eq!(together(found), together(expected.into()));
+                }
+                (Err(Refusal::Protobuf(_)), Err(_)) => {}
+                (found, expected) => prop_assert!(false, "{found:?} but {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_alike_at_every_possible_cut() {
+        let raw: Vec<u8> = (0..=255).cycle().take(HEADER_BYTES + 40).collect();
+        let batch = v1::ProduceBatch {
+            request_id: 300,
+            partition: 2,
+            write_concern: 3,
+            write_concern_replicas: 0,
+            timeout_ms: 5000,
+            content: Some(v1::produce_batch::Content::RawBatch(raw.into())),
+        };
+        let message = v1::produce_request::Message::Batch(batch);
+        let message = v1::ProduceRequest { message: Some(message) }.encode_to_vec();
+        let stream = [framed(&message), framed(&message)].concat();
+        for cut in 0..=stream.len() {
+            assert_eq!(read(&stream, &[cut]), [by_prost(&message), by_prost(&message)], "{cut}");
+        }
+        let every_byte: Vec<usize> = (0..stream.len()).collect();
+        assert_eq!(read(&stream, &every_byte), [by_prost(&message), by_prost(&message)]);
+    }
+
+    #[test]
+    fn a_payload_is_not_copied() {
+        let raw = vec![7; HEADER_BYTES + 5000];
+        let content = Some(v1::produce_batch::Content::RawBatch(raw.into()));
+        let batch = v1::ProduceBatch { content, ..v1::ProduceBatch::default() };
+        let message = v1::produce_request::Message::Batch(batch);
+        let message = v1::ProduceRequest { message: Some(message) }.encode_to_vec();
+        let stream = Bytes::from(framed(&message));
+        let place = stream.as_ptr_range();
+        let mut messages = Messages::default();
+        messages.push(stream.slice(..3000));
+        messages.push(stream.slice(3000..));
+        let Ok(Some(Request::Batch(Batch { content: Content::Raw { payload, .. }, .. }))) =
+            messages.next()
+        else {
+            panic!("not a raw batch");
+        };
+        assert_eq!(payload.len(), 2);
+        assert!(payload.iter().all(|piece| place.contains(&piece.as_ptr())));
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_by_its_prefix_alone() {
+        let mut messages = Messages::default();
+        messages.push(Bytes::from_static(&[0, 0, 0x40, 0, 1]));
+        let refusal = messages.next();
+        assert!(matches!(refusal, Err(Refusal::MessageTooLarge { found: 4_194_305, .. })));
+    }
+
+    #[test]
+    fn a_compressed_message_is_refused() {
+        let mut messages = Messages::default();
+        messages.push(Bytes::from_static(&[1, 0, 0, 0, 1, 0]));
+        assert!(matches!(messages.next(), Err(Refusal::CompressedMessage)));
+    }
 }

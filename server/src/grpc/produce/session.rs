@@ -11,13 +11,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::{Buf, Bytes};
 use forebay_engine::{
     Completed, Completion, CompletionQueue, PartitionRef, Reservation, ReserveError,
 };
-use forebay_proto::v1;
-use futures_util::Stream;
 use futures_util::future::LocalBoxFuture;
-use tonic::{Status, Streaming};
+use http_body::Frame;
+use hyper::body::Incoming;
 
 use super::concern::{self, Concern};
 use super::deadline::Deadline;
@@ -29,11 +29,12 @@ use super::request::{Batch, Request};
 use super::results::Results;
 use crate::catalog::ServedTopic;
 use crate::clock;
-use crate::grpc::connection::InFlightBytes;
+use crate::grpc::connection::{ConnectionUse, InFlightBytes, UnfinishedBytes};
 use crate::grpc::convert::REPLICAS;
+use crate::grpc::frame;
 use crate::grpc::services::{Services, add};
 use crate::grpc::status::{Failure, Refusal};
-use crate::net::Stopped;
+use crate::net::{Piece, Stopped, StreamBody};
 
 /// Bytes of batches that one turn takes before answers are looked at.
 const BYTES_PER_TURN: usize = 1024 * 1024;
@@ -48,7 +49,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// See the module.
-pub(super) struct Session {
+pub(in crate::grpc) struct Session {
     services: Rc<Services>,
     connection: InFlightBytes,
     input: Input,
@@ -102,6 +103,13 @@ enum Wait {
     Log(LocalBoxFuture<'static, Result<Reservation, ReserveError>>),
 }
 
+impl Wait {
+    fn for_log(partition: &PartitionRef, bytes: usize) -> Self {
+        let partition = partition.clone();
+        Self::Log(Box::pin(async move { partition.reserve(bytes).await }))
+    }
+}
+
 enum Drain {
     /// Not yet.
     Awaited(Stopped),
@@ -110,17 +118,17 @@ enum Drain {
 }
 
 impl Session {
-    pub(super) fn new(
+    pub(in crate::grpc) fn new(
         services: Rc<Services>,
-        connection: InFlightBytes,
-        requests: Streaming<v1::ProduceRequest>,
+        connection: &ConnectionUse,
+        requests: Incoming,
     ) -> Self {
         let drain = Drain::Awaited(services.drain.stopped());
         add(&services.metrics.produce_streams, 1);
         Self {
             services,
-            connection,
-            input: Input::new(requests),
+            connection: connection.in_flight.clone(),
+            input: Input::new(requests, UnfinishedBytes::new(connection.unfinished.clone())),
             state: State::New,
             queue: CompletionQueue::new(),
             completed: Vec::new(),
@@ -154,12 +162,16 @@ impl Session {
                         self.state = State::Open(Box::new(open));
                     }
                 },
-                State::Open(open) if open.blocked.is_some() => return,
                 State::New | State::Open(_) => match self.input.poll_next(cx) {
                     Poll::Pending => return,
                     Poll::Ready(None) => self.input_ended = true,
-                    Poll::Ready(Some(Ok(request))) => taken += self.take(request, now, cx),
-                    Poll::Ready(Some(Err(failure))) => self.fail(failure),
+                    Poll::Ready(Some(Ok(request))) => {
+                        taken += self.take(request, now, cx);
+                        if self.poll_blocked(cx).is_pending() {
+                            return;
+                        }
+                    }
+                    Poll::Ready(Some(Err(refusal))) => self.fail(refusal.into()),
                 },
             }
         }
@@ -198,19 +210,28 @@ impl Session {
         let State::Open(open) = &mut self.state else { return 0 };
         let (request_id, partition) = (batch.fields.request_id, batch.fields.partition);
         let draining = matches!(self.drain, Drain::Told { .. });
-        match open.prepare(batch, now, draining) {
-            Ok((partition, batch)) => {
-                let bytes = batch.waiting.bytes;
-                open.blocked = Some(Blocked { batch, partition, wait: Wait::Connection });
-                // Mostly there is room, and nothing waits.
-                let _: Poll<()> = self.poll_blocked(cx);
-                bytes
-            }
+        let (partition, batch) = match open.prepare(batch, now, draining) {
+            Ok(prepared) => prepared,
             Err((concern, failure)) => {
                 self.refuse(Lane { partition, concern }, request_id, *failure);
-                0
+                return 0;
             }
-        }
+        };
+        let bytes = batch.waiting.bytes;
+        // Mostly there is room, and nothing waits.
+        let wait = if self.connection.try_take(bytes, cx) {
+            match partition.try_reserve(bytes) {
+                Some(room) => {
+                    self.append(&partition, batch, room);
+                    return bytes;
+                }
+                None => Wait::for_log(&partition, bytes),
+            }
+        } else {
+            Wait::Connection
+        };
+        open.blocked = Some(Blocked { batch, partition, wait });
+        bytes
     }
 
     /// Appends the batch that waits for room, once there is room.
@@ -222,13 +243,7 @@ impl Session {
             if !self.connection.try_take(bytes, cx) {
                 return Poll::Pending;
             }
-            if let Some(room) = blocked.partition.try_reserve(bytes) {
-                let blocked = open.blocked.take().expect("just seen");
-                self.append(&blocked.partition, blocked.batch, room);
-                return Poll::Ready(());
-            }
-            let partition = blocked.partition.clone();
-            blocked.wait = Wait::Log(Box::pin(async move { partition.reserve(bytes).await }));
+            blocked.wait = Wait::for_log(&blocked.partition, bytes);
         }
         let Wait::Log(reserving) = &mut blocked.wait else { return Poll::Pending };
         let Poll::Ready(reserved) = reserving.as_mut().poll(cx) else { return Poll::Pending };
@@ -392,30 +407,24 @@ impl Open {
     }
 }
 
-impl Stream for Session {
-    type Item = Result<v1::ProduceResponse, Status>;
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<v1::ProduceResponse, Status>>> {
-        let this = &mut *self;
+impl StreamBody for Session {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Piece>>> {
         let now = clock::monotonic();
-        this.poll_requests(now, cx);
-        this.poll_answers(cx);
-        this.poll_drain(now, cx);
-        this.poll_deadlines(now, cx);
-        if let Some(response) = this.results.take() {
-            return Poll::Ready(Some(Ok(response)));
+        self.poll_requests(now, cx);
+        self.poll_answers(cx);
+        self.poll_drain(now, cx);
+        self.poll_deadlines(now, cx);
+        if let Some(messages) = self.results.take() {
+            return Poll::Ready(Some(Frame::data(messages.chain(Bytes::new()))));
         }
-        if matches!(this.state, State::Ended) {
+        if matches!(self.state, State::Ended) {
             return Poll::Ready(None);
         }
-        if !this.is_finished() {
+        if !self.is_finished() {
             return Poll::Pending;
         }
-        this.state = State::Ended;
-        Poll::Ready(this.failure.take().map(|failure| Err(failure.into_status())))
+        self.state = State::Ended;
+        Poll::Ready(Some(frame::trailers(self.failure.take())))
     }
 }
 
