@@ -54,7 +54,7 @@ impl Server {
     pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let status = self.child.wait().expect("the end of the server");
         let mut said = std::mem::take(&mut self.said);
-        for line in self.lines.iter() {
+        for line in &self.lines {
             said += &line;
             said.push('\n');
         }
