@@ -109,8 +109,8 @@ fn bad_names_and_settings_are_refused_with_what_was_expected() {
     let name = node.forebay(["topic", "create", "no/slash"]).run().failure(1);
     assert!(name.contains("no/slash"), "{name}");
     let setting =
-        node.forebay(["topic", "create", "a", "--set", "retention_sise=1GiB"]).run().failure(1);
-    assert!(setting.contains("retention_sise") && setting.contains("retention_size"), "{setting}");
+        node.forebay(["topic", "create", "a", "--set", "retention_sizes=1GiB"]).run().failure(1);
+    assert!(setting.contains("retention_sizes") && setting.contains("retention_size"), "{setting}");
 }
 
 #[test]

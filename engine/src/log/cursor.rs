@@ -39,7 +39,8 @@ pub struct Run {
     pub slices: SmallVec<[Bytes; 4]>,
     /// Length of all slices.
     pub bytes: usize,
-    /// Base offset of the first batch, or a little below the cursor: see [`Cursor::next`].
+    /// Offset of the cursor: the first batch's base offset. A cursor that was asked for an offset
+    /// within a batch stands at the start of that batch.
     pub first_offset: Offset,
     /// Offset after the last batch.
     pub next_offset: Offset,

@@ -151,11 +151,11 @@ impl PartitionCursor {
         }
     }
 
-    /// The next whole batches, waiting at the end; see [`Cursor::next`]. From another shard, runs
-    /// have a size of their own.
+    /// The next whole batches: as many as fit into `max_bytes`, and one at least. Waits at the
+    /// committed end until there is more. From another shard, runs have a size of their own.
     ///
     /// # Errors
-    /// See [`Cursor::next`].
+    /// `OutOfRange` when retention overtook the cursor; damage; the shard stops.
     pub async fn next(&mut self, max_bytes: usize) -> Result<Run, ReadError> {
         match &mut self.0 {
             Reader::Local(cursor) => cursor.next(max_bytes).await,
@@ -166,7 +166,7 @@ impl PartitionCursor {
     /// The next whole batches, or `None` at the end.
     ///
     /// # Errors
-    /// See [`Cursor::next`].
+    /// As [`PartitionCursor::next`].
     pub async fn try_next(&mut self, max_bytes: usize) -> Result<Option<Run>, ReadError> {
         match &mut self.0 {
             Reader::Local(cursor) => cursor.try_next(max_bytes).await,
