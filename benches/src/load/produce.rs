@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use forebay_client::{
     Client, DeliveryReport, PreparedBatch, Producer, ProducerOptions, Record, WriteConcern,
 };
-use tokio::{sync::Mutex, task::JoinSet, time::timeout};
+use tokio::{
+    sync::Mutex,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{
     LoadError, Outcome, Plan, Window,
@@ -26,6 +30,10 @@ use crate::{
 const PREPARED_BYTES: usize = 4 << 20;
 /// How long the last answers are waited for.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// How long everything acknowledged may take to be committed, when acknowledgements do not wait for that.
+const COMMIT_TIME: Duration = Duration::from_secs(10);
+/// Between two looks.
+const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 /// Records between two looks at the clock.
 const RECORDS_PER_LOOK: u64 = 64;
 /// Bytes that wait in the client, at most, however many partitions there are.
@@ -243,18 +251,39 @@ async fn check_ends(
     if args.acks.0 == WriteConcern::None {
         return Ok(());
     }
-    for status in client.admin().offsets(&args.topic).await? {
-        let acknowledged = ends.get(status.partition.get() as usize).copied().unwrap_or(0);
-        if status.committed.get() < acknowledged {
-            outcome.problems.push(format!(
-                "partition {}: offset {acknowledged} was acknowledged, the log ends at {}",
-                status.partition, status.committed
-            ));
-        }
+    for (partition, committed) in behind(client, args, ends).await? {
+        let acknowledged = ends[partition as usize];
+        outcome.problems.push(format!(
+            "partition {partition}: offset {acknowledged} was acknowledged, the log ends at {committed}"
+        ));
     }
     if outcome.unacknowledged > 0 {
         let open = outcome.unacknowledged;
         outcome.problems.push(format!("{open} records were not acknowledged"));
     }
     Ok(())
+}
+
+/// Partitions whose committed end stays behind what was acknowledged, with that end. A server that
+/// acknowledges before it syncs is given time to sync.
+async fn behind(
+    client: &Client,
+    args: &LoadArgs,
+    ends: &[u64],
+) -> Result<Vec<(u32, u64)>, LoadError> {
+    let start = clock::now();
+    loop {
+        let offsets = client.admin().offsets(&args.topic).await?;
+        let behind: Vec<(u32, u64)> = offsets
+            .iter()
+            .map(|status| (status.partition.get(), status.committed.get()))
+            .filter(|(partition, committed)| {
+                ends.get(*partition as usize).is_some_and(|end| committed < end)
+            })
+            .collect();
+        if behind.is_empty() || start.elapsed() > COMMIT_TIME {
+            return Ok(behind);
+        }
+        sleep(COMMIT_PAUSE).await;
+    }
 }

@@ -21,10 +21,10 @@ const MAY_USE: [(&str, &[&str]); 8] = [
 /// Libraries that a crate must not reach, not even through others. A library is reached in this sense
 /// when any crate of the workspace asks for the feature that leads there, as cargo unites features.
 const MUST_NOT_REACH: [(&str, &[&str]); 4] = [
-    ("forebay-proto", &["glommio-ng", "glommio"]),
-    ("forebay-format", &["tokio", "glommio-ng", "glommio", "tonic", "prost", "hyper"]),
+    ("forebay-proto", &["glommio"]),
+    ("forebay-format", &["tokio", "glommio", "tonic", "prost", "hyper"]),
     ("forebay-engine", &["tokio", "tonic", "prost", "hyper", "h2", "axum", "etcd-client"]),
-    ("forebay-client", &["glommio-ng", "glommio"]),
+    ("forebay-client", &["glommio"]),
 ];
 
 /// From a crate's name to the names of what it depends on.
