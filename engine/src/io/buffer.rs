@@ -3,7 +3,10 @@
 //! A buffer is writable while one owner fills it, then frozen: what was submitted to the disk or
 //! put into a cache is never modified again, because readers may hold it. A frozen buffer that
 //! nobody holds any more returns to the pool, so that a steady stream of writes touches no fresh
-//! page. Buffers that were trimmed for a short last write are dropped instead; they cannot grow.
+//! page: the kernel zeroes those, at the price of another copy.
+//!
+//! Sizes are powers of two, and a buffer is written whole: what fills one only in part is moved
+//! into smaller ones first. (A glommio buffer can be shortened but never grows back.)
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -17,12 +20,15 @@ use send_wrapper::SendWrapper;
 
 use super::BLOCK_BYTES;
 
-/// Sizes in which buffers are handed out, in bytes. Small ones keep a thousand quiet partitions
-/// cheap; at 1 MiB the cost of a submission no longer shows.
-const CLASSES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
+/// The largest buffer: small enough to be in the core's own cache from being filled to being
+/// submitted, large enough that the cost of a submission does not show.
+pub(crate) const BUFFER_BYTES_MAX: usize = 256 << 10;
 
-/// Unused buffers that are kept for each class.
-const FREE_BUFFERS_PER_CLASS: usize = 64;
+/// Sizes from a block to [`BUFFER_BYTES_MAX`].
+const CLASSES: usize = (BUFFER_BYTES_MAX / BLOCK_BYTES).ilog2() as usize + 1;
+
+/// Unused buffers are kept up to this share of the budget.
+const FREE_SHARE: u64 = 8;
 
 /// The shard's buffers. Clones share one budget.
 #[derive(Clone)]
@@ -33,7 +39,9 @@ struct Pool {
     /// Bytes of buffers that are filled, written, cached or read, whole buffers counted, plus
     /// what is reserved for appends to come.
     used_bytes: Cell<u64>,
-    free: RefCell<[Vec<DmaBuffer>; CLASSES.len()]>,
+    /// By class.
+    free: RefCell<[Vec<DmaBuffer>; CLASSES]>,
+    free_bytes: Cell<u64>,
     waiting: RefCell<Vec<Waker>>,
 }
 
@@ -45,6 +53,7 @@ impl BufferPool {
             limit_bytes,
             used_bytes: Cell::new(0),
             free: RefCell::default(),
+            free_bytes: Cell::new(0),
             waiting: RefCell::default(),
         }))
     }
@@ -54,19 +63,32 @@ impl BufferPool {
         self.0.used_bytes.get()
     }
 
-    /// The largest class of buffer, in bytes.
-    pub(crate) const fn largest_class() -> usize {
-        CLASSES[CLASSES.len() - 1]
-    }
-
-    /// A buffer of the smallest class that holds `bytes`, or of the largest class there is. Its
+    /// A buffer of the smallest size that holds `bytes`, or of the largest size there is. Its
     /// contents are whatever was in it before.
     pub(crate) fn take(&self, bytes: usize) -> WritableBuffer {
-        let class = CLASSES.iter().position(|&c| c >= bytes).unwrap_or(CLASSES.len() - 1);
-        let reused = self.0.free.borrow_mut()[class].pop();
-        let buffer = reused.unwrap_or_else(|| glommio::allocate_dma_buffer(CLASSES[class]));
-        self.0.charge(CLASSES[class]);
-        WritableBuffer { buffer, charged: Charge { pool: self.clone(), bytes: CLASSES[class] } }
+        let bytes = bytes.clamp(BLOCK_BYTES, BUFFER_BYTES_MAX).next_power_of_two();
+        let buffer =
+            self.0.reuse(bytes).unwrap_or_else(|| glommio::allocate_dma_buffer_global(bytes));
+        self.0.charge(bytes);
+        WritableBuffer(Pooled {
+            buffer: Some(Rc::new(buffer)),
+            charge: Charge { pool: self.clone(), bytes },
+        })
+    }
+
+    /// Frozen copies of `bytes`, in order, that cover whole blocks and no more than they have to:
+    /// the rest of the last block is zero.
+    pub(crate) fn copies<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = Buffer> + 'a {
+        let mut left = bytes;
+        std::iter::from_fn(move || {
+            let blocks = left.len().div_ceil(BLOCK_BYTES).checked_ilog2()?;
+            let mut buffer = self.take(BLOCK_BYTES << blocks);
+            let used = left.len().min(buffer.capacity());
+            let (now, later) = left.split_at(used);
+            buffer.bytes_mut()[..used].copy_from_slice(now);
+            left = later;
+            Some(buffer.freeze(used))
+        })
     }
 
     /// Sets `bytes` aside for an append, when they fit into the budget.
@@ -126,14 +148,24 @@ impl Pool {
         }
     }
 
+    fn reuse(&self, bytes: usize) -> Option<DmaBuffer> {
+        let buffer = self.free.borrow_mut()[class_of(bytes)].pop()?;
+        self.free_bytes.set(self.free_bytes.get() - bytes as u64);
+        Some(buffer)
+    }
+
     fn recycle(&self, buffer: DmaBuffer) {
-        if let Some(class) = CLASSES.iter().position(|&c| c == buffer.len()) {
-            let free = &mut self.free.borrow_mut()[class];
-            if free.len() < FREE_BUFFERS_PER_CLASS {
-                free.push(buffer);
-            }
+        let free_bytes = self.free_bytes.get() + buffer.len() as u64;
+        if free_bytes <= self.limit_bytes / FREE_SHARE {
+            self.free_bytes.set(free_bytes);
+            self.free.borrow_mut()[class_of(buffer.len())].push(buffer);
         }
     }
+}
+
+fn class_of(bytes: usize) -> usize {
+    debug_assert!(bytes.is_power_of_two());
+    (bytes / BLOCK_BYTES).ilog2() as usize
 }
 
 /// Bytes of the budget, given back on drop.
@@ -159,37 +191,54 @@ impl fmt::Debug for MemoryReservation {
     }
 }
 
-/// A buffer with one owner, who may change it.
-pub(crate) struct WritableBuffer {
-    buffer: DmaBuffer,
-    charged: Charge,
+/// A buffer on its way through the pool's hands: it returns there on drop.
+struct Pooled {
+    /// `None` only while dropping.
+    buffer: Option<Rc<DmaBuffer>>,
+    charge: Charge,
 }
+
+impl Pooled {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| buffer.as_bytes())
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        // A write that was cancelled may still hold it; then it is given up.
+        if let Some(Ok(buffer)) = self.buffer.take().map(Rc::try_unwrap) {
+            self.charge.pool.0.recycle(buffer);
+        }
+    }
+}
+
+/// A buffer with one owner, who may change it.
+pub(crate) struct WritableBuffer(Pooled);
 
 impl WritableBuffer {
     /// Capacity in bytes.
     pub(crate) fn capacity(&self) -> usize {
-        self.buffer.len()
+        self.0.charge.bytes
     }
 
     /// The whole capacity.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.buffer.as_bytes()
+        self.0.bytes()
     }
 
     /// The whole capacity, to be written to.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        self.buffer.as_bytes_mut()
+        let buffer = self.0.buffer.as_mut().and_then(Rc::get_mut);
+        buffer.map_or(&mut [], DmaBuffer::as_bytes_mut)
     }
 
-    /// Ends the writing. What a write of this buffer puts on disk is `used` bytes rounded up to
-    /// a block, the rest of that block zeroed.
+    /// Ends the writing of a buffer that is full but for the last of its blocks, the rest of
+    /// which is zeroed.
     pub(crate) fn freeze(mut self, used: usize) -> Buffer {
-        let length = used.next_multiple_of(BLOCK_BYTES);
-        self.buffer.as_bytes_mut()[used..length].fill(0);
-        if length < self.buffer.len() {
-            self.buffer.trim_to_size(length);
-        }
-        Buffer(Rc::new(Frozen { buffer: Some(Rc::new(self.buffer)), charged: self.charged }))
+        debug_assert_eq!(used.next_multiple_of(BLOCK_BYTES), self.capacity());
+        self.bytes_mut()[used..].fill(0);
+        Buffer(Rc::new(self.0))
     }
 }
 
@@ -201,23 +250,17 @@ impl fmt::Debug for WritableBuffer {
 
 /// A buffer that nobody changes any more. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Buffer(Rc<Frozen>);
-
-struct Frozen {
-    /// `None` only while dropping.
-    buffer: Option<Rc<DmaBuffer>>,
-    charged: Charge,
-}
+pub(crate) struct Buffer(Rc<Pooled>);
 
 impl Buffer {
     /// Length of a write of this buffer, in bytes: a multiple of the block.
     pub(crate) fn len(&self) -> usize {
-        self.as_bytes().len()
+        self.0.charge.bytes
     }
 
     /// What it holds.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.0.buffer.as_ref().map_or(&[], |buffer| buffer.as_bytes())
+        self.0.bytes()
     }
 
     pub(super) fn dma(&self) -> Rc<DmaBuffer> {
@@ -243,14 +286,6 @@ impl fmt::Debug for Buffer {
     }
 }
 
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        if let Some(Ok(buffer)) = self.buffer.take().map(Rc::try_unwrap) {
-            self.charged.pool.0.recycle(buffer);
-        }
-    }
-}
-
 /// `Bytes` over an owner that must stay on this thread.
 pub(super) fn thread_bound<T: AsRef<[u8]> + 'static>(owner: T) -> Bytes {
     struct Owner<T>(SendWrapper<T>);
@@ -268,7 +303,7 @@ mod tests {
     use crate::runtime::on_executor;
 
     #[test]
-    fn a_frozen_buffer_comes_back_whole_once_nobody_holds_it() {
+    fn a_frozen_buffer_comes_back_once_nobody_holds_it() {
         on_executor(async {
             let pool = BufferPool::new(1 << 20);
             let frozen = pool.take(10_000).freeze(16 << 10);
@@ -283,15 +318,40 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_last_block_is_zero() {
+    fn a_buffer_that_was_not_frozen_comes_back_too() {
         on_executor(async {
             let pool = BufferPool::new(1 << 20);
-            let mut buffer = pool.take(1);
-            buffer.bytes_mut().fill(7);
-            let frozen = buffer.freeze(4097);
-            assert_eq!(frozen.len(), 8192);
-            assert_eq!(frozen.as_bytes()[4096], 7);
-            assert!(frozen.as_bytes()[4097..].iter().all(|&b| b == 0));
+            let buffer = pool.take(8192);
+            let address = buffer.bytes().as_ptr();
+            drop(buffer);
+            assert_eq!(pool.take(8192).bytes().as_ptr(), address);
+        });
+    }
+
+    #[test]
+    fn unused_buffers_beyond_their_share_are_given_up() {
+        on_executor(async {
+            let pool = BufferPool::new(1 << 20);
+            drop((0..64).map(|_| pool.take(16 << 10).freeze(16 << 10)).collect::<Vec<_>>());
+            assert_eq!((pool.used_bytes(), pool.0.free_bytes.get()), (0, (1 << 20) / FREE_SHARE));
+        });
+    }
+
+    #[test]
+    fn copies_cover_the_blocks_of_what_was_copied_and_no_more() {
+        on_executor(async {
+            let pool = BufferPool::new(1 << 20);
+            for bytes in [0_usize, 1, 4096, 4097, 100_000, 262_144, 262_145, 600_000] {
+                let original: Vec<u8> =
+                    (0..bytes).map(|i| (i % 251).to_le_bytes()[0] + 1).collect();
+                let copies: Vec<Buffer> = pool.copies(&original).collect();
+                let mut all: Vec<u8> =
+                    copies.iter().flat_map(|copy| copy.as_bytes().to_vec()).collect();
+                assert_eq!(all.len(), bytes.next_multiple_of(BLOCK_BYTES));
+                assert!(all[bytes..].iter().all(|&byte| byte == 0));
+                all.truncate(bytes);
+                assert!(all == original, "{bytes}");
+            }
         });
     }
 

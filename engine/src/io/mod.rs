@@ -10,7 +10,7 @@ mod file;
 mod map;
 mod probe;
 
-pub(crate) use buffer::{Buffer, BufferPool, MemoryReservation, WritableBuffer};
+pub(crate) use buffer::{BUFFER_BYTES_MAX, Buffer, BufferPool, MemoryReservation, WritableBuffer};
 pub(crate) use directory::{
     create_directories, file_names, free_bytes, read_file, remove_empty_directory, remove_file,
     remove_tree, rename_durably, replace_file, sync_directory, sync_directory_now,

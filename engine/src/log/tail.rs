@@ -10,7 +10,7 @@
 //! Batches lie back to back and may straddle buffers. A group that is taken for writing leaves its
 //! last partial block behind as a *copy*, because what was submitted is never modified.
 
-use crate::io::{Buffer, BufferPool, WritableBuffer, block_floor};
+use crate::io::{BLOCK_BYTES, BUFFER_BYTES_MAX, Buffer, BufferPool, WritableBuffer, block_floor};
 
 /// Part of a group: what one write puts on disk.
 #[derive(Debug)]
@@ -84,11 +84,22 @@ impl TailBuffers {
         }
     }
 
+    /// Makes room behind a full last buffer. While everything fits into one buffer it is in one,
+    /// so that a small group is one write.
     fn grow(&mut self, wanted: usize) {
-        let so_far = usize::try_from(self.end.saturating_sub(self.taken_end)).unwrap_or(usize::MAX);
-        // The first buffer of a quiet tail is small; a busy one goes straight to large ones.
+        let so_far = usize::try_from(self.end - self.start).unwrap_or(usize::MAX);
+        // As much again, and not less than the last group: a busy tail goes straight to large ones.
         let wanted = wanted.max(so_far).max(self.group_bytes);
-        let buffer = self.pool.take(wanted.min(BufferPool::largest_class()));
+        let buffer = match self.buffers.as_slice() {
+            [only] if only.capacity() < BUFFER_BYTES_MAX => {
+                let mut larger = self.pool.take(so_far.saturating_add(wanted));
+                larger.bytes_mut()[..so_far].copy_from_slice(&only.bytes()[..so_far]);
+                self.buffers.clear();
+                self.capacity_end = self.start;
+                larger
+            }
+            _ => self.pool.take(wanted),
+        };
         self.capacity_end += buffer.capacity() as u64;
         self.buffers.push(buffer);
     }
@@ -110,7 +121,7 @@ impl TailBuffers {
     /// Takes everything for writing; the last partial block stays as a copy.
     pub(super) fn take_group(&mut self) -> Vec<GroupBuffer> {
         let floor = block_floor(self.end);
-        let mut partial = [0; crate::io::BLOCK_BYTES];
+        let mut partial = [0; BLOCK_BYTES];
         let kept = usize::try_from(self.end - floor).unwrap_or(0);
         if kept > 0
             && let Some(last) = self.buffers.last()
@@ -146,16 +157,24 @@ impl TailBuffers {
     }
 
     fn take_all(&mut self) -> Vec<GroupBuffer> {
-        let mut position = self.start;
-        let end = self.end;
-        let frozen = self.buffers.drain(..).map(|buffer| {
-            let buffer_end = (position + buffer.capacity() as u64).min(end);
-            let used = usize::try_from(buffer_end - position).unwrap_or(usize::MAX);
-            let part = GroupBuffer { position, end: buffer_end, buffer: buffer.freeze(used) };
+        let (mut position, end) = (self.start, self.end);
+        let mut group = Vec::with_capacity(self.buffers.len());
+        let mut add = |buffer: Buffer| {
+            let buffer_end = (position + buffer.len() as u64).min(end);
+            group.push(GroupBuffer { position, end: buffer_end, buffer });
             position = buffer_end;
-            part
-        });
-        frozen.collect()
+        };
+        let mut left = usize::try_from(end - self.start).unwrap_or(usize::MAX);
+        for buffer in self.buffers.drain(..) {
+            let used = left.min(buffer.capacity());
+            left -= used;
+            if used.next_multiple_of(BLOCK_BYTES) == buffer.capacity() {
+                add(buffer.freeze(used));
+            } else {
+                self.pool.copies(&buffer.bytes()[..used]).for_each(&mut add);
+            }
+        }
+        group
     }
 }
 

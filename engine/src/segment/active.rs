@@ -14,9 +14,11 @@ use forebay_format::names::SegmentFile;
 use forebay_format::segment::SEGMENT_HEADER_BYTES;
 use forebay_format::{FilePosition, SegmentHeader};
 
+use futures_util::future::try_join_all;
+
 use super::{ActiveIndex, SegmentPath, Spare};
 use crate::io::{
-    BLOCK_BYTES, Buffer, BufferPool, DirectFile, block_ceil, rename_durably, replace_file,
+    BLOCK_BYTES, BUFFER_BYTES_MAX, BufferPool, DirectFile, block_ceil, rename_durably, replace_file,
 };
 
 /// Zeros written ahead of the tail at once, in bytes: as much again as the file holds, between
@@ -27,6 +29,9 @@ const WRITE_AHEAD_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 20;
 /// Groups of at least this many bytes carry their own journal commit without showing it, and are
 /// written straight into fresh blocks.
 const LARGE_GROUP_BYTES: u64 = 1 << 20;
+
+/// Zeros that are written at a time.
+const ZEROS_IN_FLIGHT_BYTES: u64 = 4 << 20;
 
 /// What a segment is made from.
 #[derive(Debug)]
@@ -193,26 +198,26 @@ impl ActiveSegment {
     }
 }
 
-/// Writes zeros, in large writes one after the other. Not durable on return.
+/// Writes zeros to whole blocks. Not durable on return.
 pub(crate) async fn write_zeros(
     file: &DirectFile,
     range: std::ops::Range<u64>,
     pool: &BufferPool,
 ) -> io::Result<()> {
+    let mut zeros = pool.take(BUFFER_BYTES_MAX);
+    zeros.bytes_mut().fill(0);
+    let zeros = zeros.freeze(BUFFER_BYTES_MAX);
+    let bytes = zeros.len() as u64;
     let mut at = range.start;
-    let mut zeros: Option<Buffer> = None;
-    while at < range.end {
-        let bytes = usize::try_from(range.end - at).unwrap_or(usize::MAX);
-        let bytes = bytes.min(BufferPool::largest_class());
-        let fits = zeros.take().filter(|buffer| buffer.len() == bytes);
-        let buffer = fits.unwrap_or_else(|| {
-            let mut buffer = pool.take(bytes);
-            buffer.bytes_mut()[..bytes].fill(0);
-            buffer.freeze(bytes)
-        });
-        file.write(&buffer, at).await?;
-        at += bytes as u64;
-        zeros = Some(buffer);
+    while range.end - at >= bytes {
+        let several = (range.end - at).min(ZEROS_IN_FLIGHT_BYTES) / bytes;
+        try_join_all((0..several).map(|n| file.write(&zeros, at + n * bytes))).await?;
+        at += several * bytes;
+    }
+    let rest = usize::try_from(range.end - at).map_err(io::Error::other)?;
+    for part in pool.copies(&zeros.as_bytes()[..rest]) {
+        file.write(&part, at).await?;
+        at += part.len() as u64;
     }
     Ok(())
 }
