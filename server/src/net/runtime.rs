@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use glommio::{Latency, LocalExecutorBuilder, Placement, Shares};
+use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares};
+use io_uring::IoUring;
 
 /// How long one task may keep the others waiting, at most. The default of 100 ms would be the ack
 /// latency of everybody who shares the core with a busy stream.
@@ -18,6 +19,15 @@ const PREEMPT_AT_START: Duration = Duration::from_secs(1);
 /// How long a shard can lose sight of a task that could run, in glommio up to 0.9 and glommio-ng 0.12.
 /// Not multiples of each other, so that they rarely fall together.
 const PULSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(43)];
+
+/// Threads of a shard for calls that block and have no place on its ring: rename, unlink, fsync of a
+/// directory. Not on the shard's core, where they would wait for it, and the log for them.
+const BLOCKING_THREADS: usize = 2;
+
+/// Kernel threads of a shard for what its ring cannot do without blocking, which is every fdatasync, and
+/// every write to blocks that were never written. The kernel's own limit is four for each core of the
+/// machine; a thousand partitions that are written at once would queue up behind it.
+const RING_WORKERS_MAX: u32 = 64;
 
 /// Starts a task on this executor that runs to its end by itself.
 pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
@@ -156,14 +166,32 @@ where
     T: Send + 'static,
 {
     let run = move || {
-        let build =
-            |placement| LocalExecutorBuilder::new(placement).preempt_timer(PREEMPT_AT_START).make();
+        let build = |placement| {
+            LocalExecutorBuilder::new(placement)
+                .preempt_timer(PREEMPT_AT_START)
+                .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
+                .make()
+        };
         let executor = match core {
             // Where the cores cannot be told apart, as in some containers, the scheduler chooses.
             Some(core) => build(Placement::Fixed(core)).or_else(|_| build(Placement::Unbound)),
             None => build(Placement::Unbound),
         };
-        Ok(executor?.run(in_own_queue(main)))
+        let executor = executor?;
+        allow_ring_workers();
+        Ok(executor.run(in_own_queue(main)))
     };
     std::thread::Builder::new().name(name).spawn(run).map(ShardThread).map_err(SpawnError::Thread)
+}
+
+/// Raises the limit of kernel threads for all rings of this thread, which share it. Where that cannot be done,
+/// before Linux 5.15, the kernel's own limit stays.
+fn allow_ring_workers() {
+    let raised = IoUring::new(1).and_then(|ring| {
+        // Zero leaves the limit of threads for sockets and pipes as it is.
+        ring.submitter().register_iowq_max_workers(&mut [RING_WORKERS_MAX, 0])
+    });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of io_uring's kernel threads stays as it is");
+    }
 }
