@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use forebay_format::FilePosition;
-use futures_util::future::{Either, select, try_join_all};
+use futures_util::future::{Either, select, try_join, try_join_all};
 
 use super::FsyncPolicy;
 use super::partition::{OpenLog, PartitionLog, ReadableEnd, Rolled, Unflushed};
@@ -100,6 +100,11 @@ impl OpenLog {
         }
         None
     }
+
+    /// The segment that follows the one that was just taken to be written to its end.
+    fn next_segment(&self) -> Rc<ActiveSegment> {
+        Rc::clone(self.rolled.front().map_or(&self.active, |rolled| &rolled.segment))
+    }
 }
 
 impl PartitionLog {
@@ -113,7 +118,45 @@ impl PartitionLog {
         unsynced: &mut Option<Written>,
         sync_due: &mut Instant,
     ) -> io::Result<()> {
-        let Part { segment, group, end, chain, seals, counts } = part;
+        if !part.seals {
+            let end = part.chain.next_offset;
+            self.write_group(part, unsynced).await?;
+            if self.sync_is_due(*sync_due) {
+                return self.sync(unsynced, sync_due).await;
+            }
+            self.if_open(|open| open.written_acks.complete_upto(end, false));
+            return Ok(());
+        }
+        let (segment, end, chain) = (Rc::clone(&part.segment), part.end, part.chain);
+        let next = self.with_open(|open| open.next_segment()).ok();
+        let full = async {
+            self.write_group(part, unsynced).await?;
+            self.sync(unsynced, sync_due).await?;
+            Ok(self.seal(&segment, end, chain))
+        };
+        // Everything about the next segment but its name, which must not be there before this one is durable.
+        let staged = async {
+            match &next {
+                Some(next) => next.stage(&self.path, &self.context.pool).await,
+                None => Ok(()),
+            }
+        };
+        let (sealed, ()) = try_join(full, staged).await?;
+        // The next segment may stay empty for long, and must exist for a clean stop.
+        if let Some(next) = next {
+            next.create(&self.path, &self.context.pool).await?;
+        }
+        self.progress.raise();
+        self.finish_later(sealed, segment, end, chain);
+        Ok(())
+    }
+
+    async fn write_group(
+        self: &Rc<Self>,
+        part: Part,
+        unsynced: &mut Option<Written>,
+    ) -> io::Result<()> {
+        let Part { segment, group, end, chain, counts, .. } = part;
         if segment.file().is_none() {
             segment.create(&self.path, &self.context.pool).await?;
             self.progress.raise();
@@ -140,24 +183,6 @@ impl PartitionLog {
         });
         written.group.extend(group);
         (written.end, written.chain) = (end, chain);
-        if seals || self.sync_is_due(*sync_due) {
-            self.sync(unsynced, sync_due).await?;
-        } else {
-            self.if_open(|open| open.written_acks.complete_upto(chain.next_offset, false));
-        }
-        if seals {
-            self.seal(&segment, end, chain);
-            // The next segment may stay empty for long, and must exist for a clean stop.
-            let next = self.with_open(|open| {
-                open.rolled
-                    .front()
-                    .map_or_else(|| Rc::clone(&open.active), |r| Rc::clone(&r.segment))
-            });
-            if let Ok(next) = next {
-                next.create(&self.path, &self.context.pool).await?;
-                self.progress.raise();
-            }
-        }
         Ok(())
     }
 
@@ -191,14 +216,25 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Moves a full segment, all of it durable, to the sealed ones. Cutting it to its length and
-    /// writing its index follow in a task of their own: both can be made up for when they are lost.
-    fn seal(self: &Rc<Self>, segment: &Rc<ActiveSegment>, end: FilePosition, chain: Chain) {
+    /// Moves a full segment, all of it durable, to the sealed ones.
+    fn seal(&self, segment: &ActiveSegment, end: FilePosition, chain: Chain) -> Rc<SealedSegment> {
         let base_offset = segment.header().base_offset;
         let sealed = SealedSegment::new(base_offset, chain.next_offset, end.get());
         let sealed = Rc::new(sealed.unfinished(chain.append_time));
         self.if_open(|open| open.sealed.push_back(Rc::clone(&sealed)));
-        let (log, segment) = (Rc::clone(self), Rc::clone(segment));
+        sealed
+    }
+
+    /// Cuts a sealed segment to its length and writes its index, in a task of its own: both can be
+    /// made up for when they are lost.
+    fn finish_later(
+        self: &Rc<Self>,
+        sealed: Rc<SealedSegment>,
+        segment: Rc<ActiveSegment>,
+        end: FilePosition,
+        chain: Chain,
+    ) {
+        let log = Rc::clone(self);
         spawn(async move {
             if let Err(error) = log.finish_sealed(&segment, end, chain).await {
                 let directory = log.path.directory().display();

@@ -4,7 +4,7 @@
 //! appends go on at once. The file follows when the segment before is durable:
 //!
 //! ```text
-//! rolled ──create(spare)──▶ on disk, header durable under its name ──seal──▶ SealedSegment
+//! rolled ──stage──▶ header durable in a spare ──create──▶ durable under its name ──seal──▶ SealedSegment
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -47,8 +47,10 @@ pub(crate) struct ActiveSegment {
     header: SegmentHeader,
     /// `None` until [`ActiveSegment::create`].
     file: RefCell<Option<DirectFile>>,
-    /// What `create` makes it from.
+    /// What `stage` makes it from.
     pending: RefCell<Option<Pending>>,
+    /// A whole file but for its name.
+    staged: RefCell<Option<Spare>>,
     /// Space that is reserved on the disk. Invariant: no append is admitted beyond it.
     allocated_bytes: Cell<u64>,
     /// Invariant: every block below was written at least once.
@@ -71,6 +73,7 @@ impl ActiveSegment {
             file: RefCell::new(None),
             allocated_bytes: Cell::new(spare.allocated_bytes),
             pending: RefCell::new(Some(Pending { spare, producers })),
+            staged: RefCell::new(None),
             written_bytes: Cell::new(0),
             index: RefCell::new(index),
         }
@@ -88,6 +91,7 @@ impl ActiveSegment {
             header,
             file: RefCell::new(Some(file)),
             pending: RefCell::new(None),
+            staged: RefCell::new(None),
             allocated_bytes: Cell::new(file_bytes),
             written_bytes: Cell::new(block_ceil(end.get())),
             index: RefCell::new(index),
@@ -101,15 +105,16 @@ impl ActiveSegment {
             header,
             file: RefCell::new(None),
             pending: RefCell::new(None),
+            staged: RefCell::new(None),
             allocated_bytes: Cell::new(0),
             written_bytes: Cell::new(0),
             index: RefCell::new(index),
         }
     }
 
-    /// Makes the segment's file, unless it is there. When this returns, producer table and header
-    /// are on stable storage under their names; before, the segment's name does not exist.
-    pub(crate) async fn create(&self, path: &SegmentPath, pool: &BufferPool) -> io::Result<()> {
+    /// Prepares the segment's file under the name of a spare, as far as it is not: producer table and
+    /// header are on stable storage on return. The segment before may still be written meanwhile.
+    pub(crate) async fn stage(&self, path: &SegmentPath, pool: &BufferPool) -> io::Result<()> {
         let Some(Pending { spare, producers }) = self.pending.take() else { return Ok(()) };
         if let Some(table) = producers {
             let name = path.file(SegmentFile::Producers, self.header.base_offset);
@@ -120,6 +125,15 @@ impl ActiveSegment {
         self.header.encode(header.expect("every buffer holds a block"));
         spare.file.write(&block.freeze(SEGMENT_HEADER_BYTES), 0).await?;
         spare.file.sync().await?;
+        self.staged.replace(Some(spare));
+        Ok(())
+    }
+
+    /// Makes the segment's file, unless it is there. When this returns, producer table and header
+    /// are on stable storage under their names; before, the segment's name does not exist.
+    pub(crate) async fn create(&self, path: &SegmentPath, pool: &BufferPool) -> io::Result<()> {
+        self.stage(path, pool).await?;
+        let Some(spare) = self.staged.take() else { return Ok(()) };
         let name = path.file(SegmentFile::Log, self.header.base_offset);
         rename_durably(spare.file.path().to_owned(), name.clone()).await?;
         self.written_bytes.set(spare.written_bytes.max(SEGMENT_HEADER_BYTES as u64));
