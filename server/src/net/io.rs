@@ -107,7 +107,7 @@ impl Write for SocketIo {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.written.poll(cx));
-        // One sendmsg(2) of all slices, tried at once; only a full socket goes through the ring.
+        // glommio writes the first slice alone. One sendmsg(2) of all was slower: docs/adr/0004.
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.written.count(&result);
         result
