@@ -18,6 +18,7 @@ use forebay_format::{
 use smallvec::SmallVec;
 
 use super::acks::Placed;
+use super::attempts::Attempt;
 use super::partition::{NotOpen, OpenLog, PartitionLog, Reserved, Rolled};
 use super::{AckWhen, AppendError, Completion, LogContext, LogSettings, ReserveError, flush};
 use crate::io::BLOCK_BYTES;
@@ -63,17 +64,25 @@ impl PartitionLog {
         self.reserve_now(bytes).ok().and_then(Result::ok)
     }
 
-    /// Room for a batch of `bytes`, header included. Waits for memory and for disk space.
+    /// Room for a batch of `bytes`, header included. Waits for memory and for disk space. May be
+    /// dropped: what it waits for goes on.
     ///
     /// # Errors
     /// See [`ReserveError`]; nothing was appended.
     pub(crate) async fn reserve(self: &Rc<Self>, bytes: usize) -> Result<Reserved, ReserveError> {
+        let mut waited_for = Attempt::default();
         loop {
             let seen = self.progress.version();
             match self.reserve_now(bytes)? {
                 Ok(reserved) => return Ok(reserved),
                 Err(Missing::Open) => self.ensure_open().await?,
-                Err(Missing::Space) => self.make_room(bytes, seen).await?,
+                Err(Missing::Space) => {
+                    if let Some(error) = self.making_room.failure_of(waited_for) {
+                        return Err(error);
+                    }
+                    waited_for = self.start_making_room(bytes);
+                    self.progress.beyond(seen).await;
+                }
                 Err(Missing::Memory) => {
                     if !self.context.evict_oldest() {
                         self.context.pool.released().await;
@@ -152,32 +161,57 @@ impl PartitionLog {
         }
     }
 
-    /// Gets the log more disk space, or waits for the task that does.
-    async fn make_room(self: &Rc<Self>, bytes: usize, seen: u64) -> Result<(), ReserveError> {
+    /// Begins to get the log more disk space, in a task of its own, unless one is at it or there
+    /// is something else to wait for. `progress` is raised when that has changed.
+    fn start_making_room(self: &Rc<Self>, bytes: usize) -> Attempt {
         let needed = bytes as u64 + RESERVE_EXTRA_BYTES;
         let plan = self.with_open(|open| {
-            let plan = open.plan_room(needed, self.segment_bytes());
-            open.running.make_room |= !matches!(plan, Room::Wait);
-            plan
-        });
-        let made = match plan {
-            Err(_) => return Ok(()),
-            Ok(Room::Wait) => {
-                self.progress.beyond(seen).await;
-                return Ok(());
+            if open.running.make_room {
+                return Err(self.making_room.latest());
             }
-            Ok(Room::First { bytes }) => self.create_on_disk(bytes).await,
-            Ok(Room::Extend { segment, bytes }) => self.extend(&segment, bytes).await,
-            Ok(Room::Spare { bytes }) => self.take_spare(bytes).await,
-        };
-        self.if_open(|open| open.running.make_room = false);
-        self.progress.raise();
-        made.map_err(|error| match error.kind() {
+            let plan = open.plan_room(needed, self.segment_bytes());
+            open.running.make_room = !matches!(plan, Room::Wait);
+            Ok(plan)
+        });
+        match plan {
+            Err(_) => {
+                // Closed in between: whoever waits looks again.
+                self.progress.raise();
+                Attempt::default()
+            }
+            Ok(Err(under_way)) => under_way,
+            Ok(Ok(Room::Wait)) => Attempt::default(),
+            Ok(Ok(room)) => {
+                let attempt = self.making_room.begin();
+                let log = Rc::clone(self);
+                spawn(async move {
+                    let made = log.make_room(room).await;
+                    log.end_making_room(made);
+                });
+                attempt
+            }
+        }
+    }
+
+    async fn make_room(&self, room: Room) -> std::io::Result<()> {
+        match room {
+            Room::Wait => Ok(()),
+            Room::First { bytes } => self.create_on_disk(bytes).await,
+            Room::Extend { segment, bytes } => self.extend(&segment, bytes).await,
+            Room::Spare { bytes } => self.take_spare(bytes).await,
+        }
+    }
+
+    /// Ends the attempt that is under way and wakes those who wait.
+    pub(super) fn end_making_room(&self, made: std::io::Result<()>) {
+        self.making_room.end(made.map_err(|error| match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 ReserveError::DiskFull { message: error.to_string() }
             }
             _ => ReserveError::Unavailable { message: error.to_string() },
-        })
+        }));
+        self.if_open(|open| open.running.make_room = false);
+        self.progress.raise();
     }
 
     /// Length in bytes at which a segment rolls: a quarter of what is retained at most, so that
@@ -237,9 +271,6 @@ impl OpenLog {
     }
 
     fn plan_room(&self, needed: u64, segment_bytes: u64) -> Room {
-        if self.running.make_room {
-            return Room::Wait;
-        }
         let wanted = self.reserved_bytes + needed;
         let wanted_end = self.tail.end() + wanted;
         if !self.on_disk {

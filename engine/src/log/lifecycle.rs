@@ -104,9 +104,9 @@ impl PartitionLog {
         let entry = self.write_clean_state(&mut open).await;
         drop(open);
         let closed = entry.as_ref().map_or(None, Clone::clone);
-        self.state.replace(State::Closed(closed));
-        let metrics = &self.context.metrics.open_partitions;
-        metrics.set(metrics.get().saturating_sub(1));
+        if matches!(&*self.state.borrow(), State::Closing) {
+            self.state.replace(State::Closed(closed));
+        }
         self.progress.raise();
         entry.map(|_| true)
     }

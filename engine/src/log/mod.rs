@@ -11,6 +11,7 @@
 
 mod acks;
 mod append;
+mod attempts;
 mod cache;
 mod completion;
 mod context;

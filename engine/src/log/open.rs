@@ -16,6 +16,7 @@ use forebay_format::{
 };
 
 use super::acks::WaitingAcks;
+use super::attempts::Attempt;
 use super::cache::TailCache;
 use super::partition::{OpenLog, PartitionLog, ReadableEnd, Running, State, Unflushed};
 use super::recovery::{TailDecision, decide_tail, trusts};
@@ -26,6 +27,8 @@ use crate::io::{
     BLOCK_BYTES, DirectFile, block_ceil, block_floor, create_directories, file_names, read_file,
     remove_file, replace_file, sync_directory,
 };
+use crate::metrics::Counted;
+use crate::runtime::spawn;
 use crate::segment::{
     ActiveIndex, ActiveSegment, Chain, SealedSegment, SegmentError, read_header, scan, write_zeros,
 };
@@ -89,29 +92,41 @@ struct Recovered {
 }
 
 impl PartitionLog {
-    /// Opens a closed log. Afterwards it is open or out of service, and everybody who waits is
-    /// told.
-    ///
-    /// # Errors
-    /// The system refused something; the log stays closed, and the next use tries again.
-    pub(super) async fn open(self: &Rc<Self>) -> Result<(), ReserveError> {
+    /// Begins to open a closed log, in a task of its own. Afterwards it is open or out of service,
+    /// or closed as before when the system refused something, and everybody who waits is told.
+    pub(super) fn start_opening(self: &Rc<Self>) -> Attempt {
         let clean = match self.state.replace(State::Opening) {
             State::Closed(clean) => clean,
             other => {
                 self.state.replace(other);
-                return Ok(());
+                return self.opening.latest();
             }
         };
-        let opened = match self.load(clean).await {
+        let attempt = self.opening.begin();
+        let log = Rc::clone(self);
+        spawn(async move {
+            let opened = log.open(clean).await;
+            log.opening.end(opened);
+            log.progress.raise();
+        });
+        attempt
+    }
+
+    async fn open(&self, clean: Option<CleanEntry>) -> Result<(), ReserveError> {
+        let loaded = self.load(clean.as_ref()).await;
+        if !matches!(&*self.state.borrow(), State::Opening) {
+            // A reader that still held a file of it found damage meanwhile.
+            return Ok(());
+        }
+        match loaded {
             Ok(open) => {
                 self.state.replace(State::Open(Box::new(open)));
-                let metrics = &self.context.metrics.open_partitions;
-                metrics.set(metrics.get() + 1);
                 Ok(())
             }
             Err(OpenError::Io(error)) => {
                 tracing::error!(partition = %self.id, %error, "the log could not be opened");
-                self.state.replace(State::Closed(None));
+                // Nothing was appended, so what the clean stop said still holds.
+                self.state.replace(State::Closed(clean));
                 Err(ReserveError::Unavailable { message: error.to_string() })
             }
             Err(OpenError::Refused(message)) => {
@@ -122,12 +137,10 @@ impl PartitionLog {
                 self.quarantine(ReserveError::Corrupt(corruption));
                 Ok(())
             }
-        };
-        self.progress.raise();
-        opened
+        }
     }
 
-    async fn load(&self, clean: Option<CleanEntry>) -> Result<OpenLog, OpenError> {
+    async fn load(&self, clean: Option<&CleanEntry>) -> Result<OpenLog, OpenError> {
         let listing = self.list().await?;
         if !listing.has_meta && listing.logs.is_empty() {
             return match clean {
@@ -143,7 +156,7 @@ impl PartitionLog {
         let identity = self.identity(meta.replica);
         if let Some(cut) = meta.pending_cut {
             self.finish_cut(&cut, &identity, &mut meta).await?;
-            return Box::pin(self.load(None)).await;
+            return Box::pin(self.load(clean)).await;
         }
         let mut logs = listing.logs;
         self.finish_retention(&mut logs, meta.log_start).await?;
@@ -162,7 +175,7 @@ impl PartitionLog {
         let file = DirectFile::open(file_path).await?;
         let header = read_header(&file, &identity, active).await?;
         let trusted = clean.filter(|entry| trusts(entry, &meta, &header, active_bytes));
-        let trusted = match &trusted {
+        let trusted = match trusted {
             Some(entry) => self.resume(entry, &file, &header, active_bytes).await?,
             None => None,
         };
@@ -507,6 +520,7 @@ impl PartitionLog {
             running: Running::default(),
             unflushed: Unflushed::default(),
             last_used: Clock::monotonic(),
+            _counted: Counted::new(&self.context.metrics, |metrics| &metrics.open_partitions),
         }
     }
 }

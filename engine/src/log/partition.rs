@@ -22,11 +22,13 @@ use forebay_format::{
 };
 
 use super::acks::WaitingAcks;
+use super::attempts::{Attempt, Attempts};
 use super::cache::TailCache;
 use super::tail::{GroupBuffer, TailBuffers};
 use super::{LogContext, LogSettings, ReserveError};
 use crate::clock::Clock;
 use crate::io::MemoryReservation;
+use crate::metrics::Counted;
 use crate::runtime::Signal;
 use crate::segment::{ActiveSegment, Chain, SealedSegment, SegmentPath, Spare};
 
@@ -60,6 +62,10 @@ pub(crate) struct PartitionLog {
     pub(super) progress: Signal,
     /// Raised when there is something new to flush.
     pub(super) work: Signal,
+    /// Opening it, while the state says so.
+    pub(super) opening: Attempts,
+    /// Getting it disk space, while `running.make_room` says so.
+    pub(super) making_room: Attempts,
 }
 
 /// See the diagram of the module.
@@ -116,6 +122,7 @@ pub(super) struct OpenLog {
     /// Batches and records since the last flush, for the counters.
     pub(super) unflushed: Unflushed,
     pub(super) last_used: Instant,
+    pub(super) _counted: Counted,
 }
 
 /// Which tasks of a log are running; never two of one kind.
@@ -191,6 +198,8 @@ impl PartitionLog {
             visited: Cell::new(None),
             progress: Signal::default(),
             work: Signal::default(),
+            opening: Attempts::default(),
+            making_room: Attempts::default(),
         })
     }
 
@@ -215,28 +224,34 @@ impl PartitionLog {
         self.with_open(f).ok();
     }
 
-    /// Opens the log if it is closed, and waits while somebody else opens or closes it.
+    /// Has the log opened if it is closed, and waits for that. May be dropped: the opening goes
+    /// on.
     ///
     /// # Errors
     /// Why it cannot be opened.
     pub(crate) async fn ensure_open(self: &Rc<Self>) -> Result<(), ReserveError> {
+        let mut waited_for = Attempt::default();
         loop {
             let seen = self.progress.version();
             match self.with_open(|open| open.last_used = Clock::monotonic()) {
                 Ok(()) => return Ok(()),
                 Err(NotOpen::Never(error)) => return Err(error),
-                Err(NotOpen::Busy) => self.progress.beyond(seen).await,
+                Err(NotOpen::Busy) => waited_for = self.opening.latest(),
                 Err(NotOpen::Closed) => {
                     if self.context.stopping.get() {
                         return Err(ReserveError::Stopping);
                     }
-                    self.open().await?;
+                    if let Some(error) = self.opening.failure_of(waited_for) {
+                        return Err(error);
+                    }
+                    waited_for = self.start_opening();
                 }
             }
+            self.progress.beyond(seen).await;
         }
     }
 
-    /// What can be read, and what it takes up.
+    /// What can be read, and what it takes up. May be dropped.
     ///
     /// # Errors
     /// Why the log cannot be opened.

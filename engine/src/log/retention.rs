@@ -110,6 +110,9 @@ impl PartitionLog {
             let old = first.is_some_and(|first| now.saturating_since(first) >= age_ms);
             let due = old && open.durable > open.active.header().base_offset && open.is_quiet();
             open.running.make_room |= due;
+            if due {
+                self.making_room.begin();
+            }
             due
         });
         if !matches!(due, Ok(true)) {
@@ -117,10 +120,11 @@ impl PartitionLog {
         }
         let at_hand = matches!(self.with_open(|open| open.spare.is_some()), Ok(true));
         let taken = if at_hand { Ok(()) } else { self.take_spare(SLOW_SEGMENT_BYTES).await };
+        let taken_ok = taken.is_ok();
+        self.end_making_room(taken);
         let rolled = self.with_open(|open| {
-            open.running.make_room = false;
             // Whatever was appended meanwhile belongs to the old segment; rolling takes it along.
-            let rolls = taken.is_ok() && open.spare.is_some();
+            let rolls = taken_ok && open.spare.is_some();
             if rolls {
                 open.roll(&self.context);
             }
