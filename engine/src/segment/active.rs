@@ -16,7 +16,7 @@ use forebay_format::{FilePosition, SegmentHeader};
 
 use super::{ActiveIndex, SegmentPath, Spare};
 use crate::io::{
-    BLOCK_BYTES, Buffer, BufferPool, DirectFile, block_ceil, rename_durably, replace_file,
+    BLOCK_BYTES, Buffer, BufferPool, DirectFile, block_ceil, lost, rename_durably, replace_file,
 };
 
 /// Zeros written ahead of the tail at once, in bytes: as much again as the file holds, between
@@ -103,22 +103,38 @@ impl ActiveSegment {
     }
 
     /// Makes the segment's file, unless it is there. When this returns, producer table and header
-    /// are on stable storage under their names; before, the segment's name does not exist.
+    /// are on stable storage under their names; before, the segment's name does not exist. After
+    /// an error it can be called again.
     pub(crate) async fn create(&self, path: &SegmentPath, pool: &BufferPool) -> io::Result<()> {
-        let Some(Pending { spare, producers }) = self.pending.take() else { return Ok(()) };
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        match self.make(&pending, path, pool).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.pending.replace(Some(pending));
+                Err(error)
+            }
+        }
+    }
+
+    async fn make(
+        &self,
+        Pending { spare, producers }: &Pending,
+        path: &SegmentPath,
+        pool: &BufferPool,
+    ) -> io::Result<()> {
         if let Some(table) = producers {
             let name = path.file(SegmentFile::Producers, self.header.base_offset);
-            replace_file(name, table).await?;
+            replace_file(name, table.clone()).await?;
         }
         let mut block = pool.take(SEGMENT_HEADER_BYTES);
         let header = block.bytes_mut().first_chunk_mut::<SEGMENT_HEADER_BYTES>();
         self.header.encode(header.expect("every buffer holds a block"));
-        spare.file.write(&block.freeze(SEGMENT_HEADER_BYTES), 0).await?;
+        spare.file.write(&block.freeze(SEGMENT_HEADER_BYTES), 0).await.map_err(lost)?;
         spare.file.sync().await?;
         let name = path.file(SegmentFile::Log, self.header.base_offset);
         rename_durably(spare.file.path().to_owned(), name.clone()).await?;
         self.written_bytes.set(spare.written_bytes.max(SEGMENT_HEADER_BYTES as u64));
-        self.file.replace(Some(spare.file.renamed(name)));
+        self.file.replace(Some(spare.file.clone().renamed(name)));
         Ok(())
     }
 
