@@ -1,8 +1,6 @@
 //! Callers go away at any moment: a request is cancelled, a stream is not polled any more. What
 //! they asked for goes on, and nobody else waits for them.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
-
 mod support;
 
 use std::future::Future;

@@ -389,7 +389,8 @@ fn a_segment_that_is_shorter_than_a_clean_stop_left_it_is_quarantined() {
     let disk = disk();
     stopped(disk.path(), RECORDS, 5000);
     let segment = files(disk.path(), "log").remove(0);
-    let (position, _) = batches(&segment)[RECORDS as usize - 3];
+    let all = batches(&segment);
+    let (position, _) = all[all.len() - 3];
     OpenOptions::new().write(true).open(&segment).unwrap().set_len(position).unwrap();
     assert_quarantined(after_start(disk.path()), &segment);
 }
@@ -425,10 +426,10 @@ fn a_close_keeps_the_producer_table_of_a_segment_without_records() {
     let disk = disk();
     let clock = std::rc::Rc::new(std::cell::Cell::new(1_000_000));
     let at_epoch = |epoch| {
-        let segment_age = std::time::Duration::from_secs(60);
+        let segment_age = std::time::Duration::from_mins(1);
         let settings = forebay_engine::LogSettings { segment_age, ..Setup::default().settings };
         let clock = forebay_engine::Clock::Manual(std::rc::Rc::clone(&clock));
-        Setup { epoch, settings, clock, ..Setup::default() }
+        Setup { settings, clock, epoch, ..Setup::default() }
     };
     let id = forebay_format::ProducerId::from_u128(7);
     on_executor(async {

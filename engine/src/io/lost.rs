@@ -32,7 +32,7 @@ pub(crate) fn lost(error: impl Into<io::Error>) -> io::Error {
 
 /// Whether what was written may be gone.
 pub(crate) fn is_lost(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<LostWrites>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<LostWrites>())
 }
 
 /// Whether there is no room, and nothing else is wrong.

@@ -159,31 +159,31 @@ mod tests {
         assert!(matches!(decision, TailDecision::Corrupt { .. }), "{decision:?}");
     }
 
-    fn vouched(end: u64, fits: bool) -> Option<Vouched> {
-        Some(Vouched { end: FilePosition::new(end), fits })
+    fn vouched(end: u64, fits: bool) -> Vouched {
+        Vouched { end: FilePosition::new(end), fits }
     }
 
     #[test]
     fn a_torn_tail_below_the_end_of_a_clean_stop_is_corruption() {
-        let decision = decide_tail(&scan(8192, 5000, not_a_batch(0)), vouched(9000, false));
+        let decision = decide_tail(&scan(8192, 5000, not_a_batch(0)), Some(vouched(9000, false)));
         assert!(matches!(decision, TailDecision::Corrupt { .. }), "{decision:?}");
     }
 
     #[test]
     fn a_file_that_ends_before_the_end_of_a_clean_stop_is_corruption() {
-        let decision = decide_tail(&scan(8192, 5000, ScanStop::End), vouched(9000, false));
+        let decision = decide_tail(&scan(8192, 5000, ScanStop::End), Some(vouched(9000, false)));
         assert!(matches!(decision, TailDecision::Corrupt { .. }), "{decision:?}");
     }
 
     #[test]
     fn another_batch_at_the_end_of_a_clean_stop_is_corruption() {
-        let decision = decide_tail(&scan(8192, 5000, not_a_batch(0)), vouched(8192, false));
+        let decision = decide_tail(&scan(8192, 5000, not_a_batch(0)), Some(vouched(8192, false)));
         assert!(matches!(decision, TailDecision::Corrupt { .. }), "{decision:?}");
     }
 
     #[test]
     fn what_lies_behind_the_end_of_a_clean_stop_is_cut() {
-        let decision = decide_tail(&scan(8192, 5000, not_a_batch(0)), vouched(8192, true));
+        let decision = decide_tail(&scan(8192, 5000, not_a_batch(0)), Some(vouched(8192, true)));
         assert!(matches!(decision, TailDecision::Cut { .. }), "{decision:?}");
     }
 }

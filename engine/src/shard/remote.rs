@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::rc::Rc;
 
 use async_channel::{Receiver, Sender};
 use forebay_format::PartitionId;
+use futures_util::future::{Either, select};
 
 use super::inbox::{RemoteAppend, RemoteRun, Request, ShardAddress};
 use crate::log::{
@@ -112,7 +114,7 @@ impl Peer {
             }
             // To the end, even when nobody waits for the answers any more: what is held stands for
             // batches that still wait at the other shard.
-            while let Ok(completed) = answered.recv().await {
+            while let Some(completed) = next_answers(&answered, &requests).await {
                 let queue = queue.upgrade();
                 for answer in completed {
                     release(&mut holding.borrow_mut(), answer.token);
@@ -162,6 +164,18 @@ impl Peer {
 fn release(held: &mut VecDeque<(u64, RemoteReservation)>, token: u64) {
     if let Some(at) = held.iter().position(|(waiting, _)| *waiting == token) {
         held.remove(at);
+    }
+}
+
+/// The next answers; `None` when no more will come. A shard that is gone does not let go of the
+/// requests that it never took, but of its inbox.
+async fn next_answers(
+    answered: &Receiver<Vec<Completed>>,
+    requests: &Sender<Request>,
+) -> Option<Vec<Completed>> {
+    match select(pin!(answered.recv()), pin!(requests.closed())).await {
+        Either::Left((completed, _)) => completed.ok(),
+        Either::Right(_) => answered.try_recv().ok(),
     }
 }
 
