@@ -108,7 +108,8 @@ impl DataDirectory {
     /// The clean file is gone, durably, when this returns: nothing was appended before.
     ///
     /// # Errors
-    /// See [`DataDirectoryError`]; nothing was changed then.
+    /// See [`DataDirectoryError`]. What is in the logs was not changed then; the clean file may be
+    /// gone, and the next start scans.
     pub fn open(path: &Path, mode: Mode) -> Result<(Self, Vec<CleanEntry>), DataDirectoryError> {
         create_durably(path)?;
         let identity = path.join(IDENTITY_FILE);
