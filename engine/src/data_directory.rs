@@ -4,6 +4,7 @@
 //! ```text
 //! <data>/lock        held with flock while a process uses the directory
 //! <data>/identity    format version, cluster id, mode; written once
+//! <data>/probe       a small file to try direct I/O on
 //! <data>/clean       where every log ended; only between a clean stop and the next start
 //! ```
 //!
@@ -17,6 +18,8 @@ use forebay_format::names::CLEAN_FILE;
 use forebay_format::{CleanEntry, CleanFile, ClusterId};
 use rustix::fs::FlockOperation;
 use thiserror::Error;
+
+use crate::io::{PROBE_BYTES, PROBE_FILE};
 
 const FORMAT_VERSION: u32 = 1;
 const LOCK_FILE: &str = "lock";
@@ -105,9 +108,10 @@ impl DataDirectory {
     /// The clean file is gone, durably, when this returns: nothing was appended before.
     ///
     /// # Errors
-    /// See [`DataDirectoryError`]; nothing was changed then.
+    /// See [`DataDirectoryError`]. What is in the logs was not changed then; the clean file may be
+    /// gone, and the next start scans.
     pub fn open(path: &Path, mode: Mode) -> Result<(Self, Vec<CleanEntry>), DataDirectoryError> {
-        fs::create_dir_all(path).map_err(at(path))?;
+        create_durably(path)?;
         let identity = path.join(IDENTITY_FILE);
         if !identity.exists() {
             refuse_foreign(path)?;
@@ -122,6 +126,7 @@ impl DataDirectory {
             replace(&identity, text.as_bytes())?;
             cluster
         };
+        make_probe(path)?;
         let directory = Self { path: path.to_owned(), cluster, _lock: lock };
         let clean = directory.take_clean()?;
         Ok((directory, clean))
@@ -169,11 +174,29 @@ impl DataDirectory {
     }
 }
 
+/// Makes the directory and those above it that are missing; each new name is durable on return.
+fn create_durably(path: &Path) -> Result<(), DataDirectoryError> {
+    let missing: Vec<_> = path.ancestors().take_while(|at| !at.exists()).collect();
+    fs::create_dir_all(path).map_err(at(path))?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        sync_directory(parent)?;
+    }
+    Ok(())
+}
+
+/// Makes the file that each shard tries direct I/O on, whole and durable before any of them looks.
+fn make_probe(path: &Path) -> Result<(), DataDirectoryError> {
+    let probe = path.join(PROBE_FILE);
+    let is_whole = fs::metadata(&probe).is_ok_and(|found| found.len() == PROBE_BYTES as u64);
+    if is_whole { Ok(()) } else { replace(&probe, &[1; PROBE_BYTES]) }
+}
+
 fn refuse_foreign(path: &Path) -> Result<(), DataDirectoryError> {
     for entry in fs::read_dir(path).map_err(at(path))? {
         let name = entry.map_err(at(path))?.file_name();
         let ours =
-            [LOCK_FILE, "identity.new", "lost+found", "probe"].iter().any(|own| name == *own);
+            [LOCK_FILE, "identity.new", "lost+found", PROBE_FILE].iter().any(|own| name == *own);
         if !ours {
             let found = name.to_string_lossy().into_owned();
             return Err(DataDirectoryError::Foreign { path: path.to_owned(), found });
@@ -192,7 +215,10 @@ fn lock(path: &Path) -> Result<File, DataDirectoryError> {
         .truncate(false)
         .open(&file_path)
         .map_err(at(&file_path))?;
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK {
+            return Err(at(&file_path)(error.into()));
+        }
         let owner = fs::read_to_string(&file_path).unwrap_or_default();
         return Err(DataDirectoryError::Locked {
             path: path.to_owned(),

@@ -22,6 +22,30 @@ impl Count {
     }
 }
 
+/// One of the things that a level counts, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    metrics: std::sync::Arc<ShardMetrics>,
+    level: fn(&ShardMetrics) -> &Count,
+}
+
+impl Counted {
+    pub(crate) fn new(
+        metrics: &std::sync::Arc<ShardMetrics>,
+        level: fn(&ShardMetrics) -> &Count,
+    ) -> Self {
+        level(metrics).add(1);
+        Self { metrics: std::sync::Arc::clone(metrics), level }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let count = (self.level)(&self.metrics);
+        count.set(count.get().saturating_sub(1));
+    }
+}
+
 /// Counters of one shard since it started.
 #[derive(Debug, Default)]
 pub struct ShardMetrics {

@@ -350,3 +350,157 @@ fn removed_partitions_leave_nothing_behind() {
         node.stop().await;
     });
 }
+
+/// A cleanly stopped node's data, with `records` records of `bytes` bytes.
+fn stopped(path: &Path, records: u64, bytes: usize) {
+    on_executor(async {
+        let node = Node::start(path, &Setup::default()).await;
+        for number in 0..records {
+            append(&node.partition(), batch_of(&[value(number, bytes)])).await.unwrap();
+        }
+        node.stop().await;
+    });
+}
+
+#[test]
+fn what_a_clean_stop_left_is_not_cut_when_its_index_is_gone_and_its_end_rotten() {
+    let disk = disk();
+    stopped(disk.path(), RECORDS, 5000);
+    let segment = files(disk.path(), "log").remove(0);
+    fs::remove_file(segment.with_extension("idx")).unwrap();
+    let all = batches(&segment);
+    let (position, last) = all[all.len() - 1];
+    flip(&segment, position + last.batch_bytes() as u64 - 1);
+    let before = fs::read(&segment).unwrap();
+    assert_quarantined(after_start(disk.path()), &segment);
+    assert_eq!(fs::read(&segment).unwrap(), before);
+}
+
+#[test]
+fn an_index_that_is_gone_after_a_clean_stop_costs_a_scan_and_no_more() {
+    let disk = disk();
+    stopped(disk.path(), RECORDS, 5000);
+    fs::remove_file(files(disk.path(), "idx").remove(0)).unwrap();
+    assert_eq!(after_start(disk.path()).unwrap(), expected(RECORDS));
+}
+
+#[test]
+fn a_segment_that_is_shorter_than_a_clean_stop_left_it_is_quarantined() {
+    let disk = disk();
+    stopped(disk.path(), RECORDS, 5000);
+    let segment = files(disk.path(), "log").remove(0);
+    let all = batches(&segment);
+    let (position, _) = all[all.len() - 3];
+    OpenOptions::new().write(true).open(&segment).unwrap().set_len(position).unwrap();
+    assert_quarantined(after_start(disk.path()), &segment);
+}
+
+#[test]
+fn a_last_segment_that_is_gone_since_a_clean_stop_is_missed() {
+    let disk = disk();
+    stopped(disk.path(), 100, 50_000);
+    let segments = files(disk.path(), "log");
+    let last = &segments[segments.len() - 1];
+    fs::remove_file(last).unwrap();
+    assert_quarantined(after_start(disk.path()), last);
+}
+
+#[test]
+fn a_segment_without_the_producer_table_of_its_start_is_quarantined() {
+    let disk = disk();
+    on_executor(async {
+        let node = Node::start(disk.path(), &Setup::default()).await;
+        for number in 0..50 {
+            append(&node.partition(), batch_of(&[value(number, 50_000)])).await.unwrap();
+        }
+        node.crash().await;
+    });
+    let segments = files(disk.path(), "log");
+    let table = segments[segments.len() - 1].with_extension("producers");
+    fs::remove_file(&table).unwrap();
+    assert_quarantined(after_start(disk.path()), &table);
+}
+
+#[test]
+fn a_close_keeps_the_producer_table_of_a_segment_without_records() {
+    let disk = disk();
+    let clock = std::rc::Rc::new(std::cell::Cell::new(1_000_000));
+    let at_epoch = |epoch| {
+        let segment_age = std::time::Duration::from_mins(1);
+        let settings = forebay_engine::LogSettings { segment_age, ..Setup::default().settings };
+        let clock = forebay_engine::Clock::Manual(std::rc::Rc::clone(&clock));
+        Setup { settings, clock, epoch, ..Setup::default() }
+    };
+    let id = forebay_format::ProducerId::from_u128(7);
+    on_executor(async {
+        let node = Node::start(disk.path(), &at_epoch(1)).await;
+        let partition = node.partition();
+        append(&partition, support::produced(&[value(0, 10)], Some((id, 0)))).await.unwrap();
+        clock.set(clock.get() + 120_000);
+        while partition.status().await.unwrap().segments < 2 {
+            glommio::yield_if_needed().await;
+        }
+        node.stop().await;
+        // A refused batch leaves nothing but the control batch of the epoch.
+        let node = Node::start(disk.path(), &at_epoch(2)).await;
+        let mut flipped = batch_of(&[value(2, 100)]);
+        flipped.header[60] ^= 1;
+        append(&node.partition(), flipped).await.unwrap_err();
+        node.stop().await;
+        let node = Node::start(disk.path(), &at_epoch(3)).await;
+        append(&node.partition(), batch_of(&[value(1, 10)])).await.unwrap();
+        node.crash().await;
+        let node = Node::start(disk.path(), &at_epoch(4)).await;
+        let (_, values) = read_all(&node.partition(), CursorStart::Earliest).await.unwrap();
+        assert_eq!(values, [value(0, 10), value(1, 10)]);
+        let retried = support::produced(&[value(0, 10)], Some((id, 0)));
+        assert!(append(&node.partition(), retried).await.unwrap().duplicate);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_log_that_was_only_read_is_closed_without_a_write() {
+    let disk = disk();
+    stopped(disk.path(), RECORDS, 5000);
+    let inodes = || -> Vec<u64> {
+        use std::os::unix::fs::MetadataExt;
+        let kept = ["idx", "producers", "log"].map(|kind| files(disk.path(), kind));
+        kept.concat().iter().map(|file| fs::metadata(file).unwrap().ino()).collect()
+    };
+    let before = inodes();
+    on_executor(async {
+        let node = Node::start(disk.path(), &setup(2)).await;
+        read_all(&node.partition(), CursorStart::Earliest).await.unwrap();
+        node.stop().await;
+    });
+    assert_eq!(inodes(), before);
+    assert_eq!(after_start(disk.path()).unwrap(), expected(RECORDS));
+}
+
+#[test]
+fn spare_files_of_shards_that_are_no_more_are_removed() {
+    let disk = disk();
+    stopped(disk.path(), 1, 10);
+    let absent = disk.path().join("spare/3");
+    fs::create_dir(&absent).unwrap();
+    fs::write(absent.join("0-8192.log"), [0; 8192]).unwrap();
+    stopped_again(disk.path());
+    assert!(!absent.exists() && disk.path().join("spare/0").exists());
+}
+
+fn stopped_again(path: &Path) {
+    on_executor(async {
+        let node = Node::start(path, &setup(2)).await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_probe_file_that_a_kill_left_empty_is_made_again() {
+    let disk = disk();
+    stopped(disk.path(), 1, 10);
+    File::create(disk.path().join("probe")).unwrap();
+    stopped_again(disk.path());
+    assert_eq!(fs::metadata(disk.path().join("probe")).unwrap().len(), 8192);
+}

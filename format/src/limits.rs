@@ -1,5 +1,9 @@
 //! Every limit of the format, with its unit in its name. Settings may be lower, never higher.
 
+/// A producer that appended nothing for this long, by the leaders' append times, is forgotten when
+/// the segment rolls next: 7 days in milliseconds.
+pub const PRODUCER_EXPIRY_MS: i64 = 7 * 24 * 3600 * 1000;
+
 /// Bytes of a batch header: client, leader and local fields.
 pub const HEADER_BYTES: usize = 112;
 

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::fault::{Skip, skipped};
+use super::lost;
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -24,7 +25,8 @@ pub(crate) fn sync_directory_now(directory: &Path) -> io::Result<()> {
     if skipped(Skip::DirectorySync) {
         return Ok(());
     }
-    named(directory, File::open(directory).and_then(|d| d.sync_all()))
+    let opened = named(directory, File::open(directory))?;
+    named(directory, opened.sync_all()).map_err(lost)
 }
 
 /// Makes a directory and those above it that are missing; each new name is durable on return.
@@ -45,6 +47,11 @@ pub(crate) async fn create_directories(path: PathBuf) -> io::Result<()> {
             if let Some(parent) = directory.parent() {
                 sync_directory_now(parent)?;
             }
+        }
+        // What is there may have been made a moment ago, by another shard or by a process that was
+        // killed before it synced.
+        for parent in path.ancestors().skip(1).take(2) {
+            sync_directory_now(parent)?;
         }
         Ok(())
     })
@@ -71,6 +78,26 @@ pub(crate) async fn file_names(path: PathBuf) -> io::Result<Option<Vec<(String, 
     .await
 }
 
+/// Names of the directories in a directory; none when it is not there.
+pub(crate) async fn directory_names(path: PathBuf) -> io::Result<Vec<String>> {
+    blocking(move || {
+        let entries = match fs::read_dir(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => named(&path, entries)?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if let (true, Ok(name)) = (entry.file_type()?.is_dir(), entry.file_name().into_string())
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    })
+    .await
+}
+
 /// A whole small file; `None` when it is not there.
 pub(crate) async fn read_file(path: PathBuf) -> io::Result<Option<Vec<u8>>> {
     blocking(move || match fs::read(&path) {
@@ -84,12 +111,13 @@ pub(crate) async fn read_file(path: PathBuf) -> io::Result<Option<Vec<u8>>> {
 /// there is the old file or the new one, whole; the new one is durable on return.
 pub(crate) async fn replace_file(path: PathBuf, contents: Vec<u8>) -> io::Result<()> {
     blocking(move || {
-        let temporary = path.with_extension("new");
-        let written = File::create(&temporary).and_then(|mut file| {
-            file.write_all(&contents)?;
-            file.sync_all()
-        });
-        named(&temporary, written)?;
+        // The whole name: an index and a producer table of one offset have each their own.
+        let mut temporary = path.clone().into_os_string();
+        temporary.push(".new");
+        let temporary = PathBuf::from(temporary);
+        let mut file = named(&temporary, File::create(&temporary))?;
+        named(&temporary, file.write_all(&contents))?;
+        named(&temporary, file.sync_all()).map_err(lost)?;
         named(&path, fs::rename(&temporary, &path))?;
         sync_directory_now(path.parent().unwrap_or(Path::new(".")))
     })
@@ -114,17 +142,29 @@ pub(crate) async fn free_bytes(path: PathBuf) -> io::Result<u64> {
     .await
 }
 
-/// Removes a directory if it is empty; fine when it is not, or not there. Not durable on return.
+/// Removes a directory if it is empty; fine when it is not, or not there. Durable on return.
 pub(crate) async fn remove_empty_directory(path: PathBuf) -> io::Result<()> {
-    blocking(move || match fs::remove_dir(&path) {
-        Err(e)
-            if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
-        {
-            Ok(())
+    blocking(move || {
+        match fs::remove_dir(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
+            removed => named(&path, removed)?,
         }
-        removed => named(&path, removed),
+        sync_nearest(path.parent())
     })
     .await
+}
+
+/// Makes the names in a directory durable or, when somebody else has removed it, those in the one
+/// above.
+fn sync_nearest(directory: Option<&Path>) -> io::Result<()> {
+    for directory in directory.into_iter().flat_map(Path::ancestors) {
+        match sync_directory_now(directory) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            synced => return synced,
+        }
+    }
+    Ok(())
 }
 
 /// Makes the names in a directory durable.
@@ -145,10 +185,10 @@ pub(crate) async fn remove_file(path: PathBuf) -> io::Result<()> {
 pub(crate) async fn remove_tree(path: PathBuf) -> io::Result<()> {
     blocking(move || {
         match fs::remove_dir_all(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             removed => named(&path, removed)?,
         }
-        sync_directory_now(path.parent().unwrap_or(Path::new(".")))
+        sync_nearest(path.parent())
     })
     .await
 }

@@ -10,7 +10,7 @@ use glommio::io::{DmaFile, OpenOptions, ReadResult};
 
 use super::buffer::thread_bound;
 use super::fault::{Skip, skipped};
-use super::{BLOCK_BYTES, Buffer};
+use super::{BLOCK_BYTES, Buffer, lost};
 
 /// An open segment file. Clones share the descriptor, which is closed with the last of them.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl DirectFile {
         if skipped(Skip::Fdatasync) {
             return Ok(());
         }
-        Ok(self.file.fdatasync().await?)
+        self.file.fdatasync().await.map_err(lost)
     }
 
     /// Grows the file to `bytes` with space that is reserved, reads as zero, and is not yet

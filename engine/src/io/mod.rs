@@ -7,21 +7,28 @@ mod buffer;
 mod directory;
 mod fault;
 mod file;
+mod lost;
 mod map;
 mod probe;
 
 pub(crate) use buffer::{BUFFER_BYTES_MAX, Buffer, BufferPool, MemoryReservation, WritableBuffer};
 pub(crate) use directory::{
-    create_directories, file_names, free_bytes, read_file, remove_empty_directory, remove_file,
-    remove_tree, rename_durably, replace_file, sync_directory, sync_directory_now,
+    create_directories, directory_names, file_names, free_bytes, read_file, remove_empty_directory,
+    remove_file, remove_tree, rename_durably, replace_file, sync_directory, sync_directory_now,
 };
 pub(crate) use file::{DirectFile, ReadChunk};
+pub(crate) use lost::{is_full, is_lost, lost};
 pub(crate) use map::IndexMap;
+pub(crate) use probe::{PROBE_BYTES, PROBE_FILE};
 pub use probe::{ProbeError, probe_direct_io};
 
 /// Direct I/O happens in multiples of this, in bytes, at positions that are multiples of it. The
 /// logical block of every drive we know divides it.
 pub(crate) const BLOCK_BYTES: usize = 4096;
+
+/// Bytes of one read, at most. Some kernels hang on direct reads above the device's largest request;
+/// this is below that of most drives.
+pub(crate) const READ_BYTES: u64 = 512 << 10;
 
 /// `position` rounded down to a block.
 pub(crate) const fn block_floor(position: u64) -> u64 {

@@ -1,12 +1,17 @@
 //! Asks the data directory, before anything depends on it, whether it can do direct I/O.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use glommio::io::OpenOptions;
 
 use super::BLOCK_BYTES;
+
+/// Name of the probe file in a data directory.
+pub(crate) const PROBE_FILE: &str = "probe";
+
+/// Its length in bytes. Never empty: see [`probe_direct_io`].
+pub(crate) const PROBE_BYTES: usize = 2 * BLOCK_BYTES;
 
 /// The data directory cannot do what the engine needs.
 #[derive(Debug, thiserror::Error)]
@@ -22,17 +27,10 @@ pub enum ProbeError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Writing a small ordinary file failed.
-    #[error("{path}: cannot write to the data directory: {source}")]
-    Write {
-        /// The file that was tried.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
 }
 
-/// Reads a block of a small synced file of the data directory past the page cache.
+/// Reads a block of the data directory's probe file past the page cache. The file was made, and
+/// synced, when the directory was taken.
 ///
 /// Must run on every executor before it opens any other file there: glommio asks the first file
 /// that it opens on a device whether polled I/O works, remembers the answer, and takes the end of
@@ -41,15 +39,7 @@ pub enum ProbeError {
 /// # Errors
 /// [`ProbeError`] names the cause and the remedy.
 pub async fn probe_direct_io(data: &Path) -> Result<(), ProbeError> {
-    let path = data.join("probe");
-    let write = |path: &Path| {
-        let mut file = File::create(path)?;
-        file.write_all(&[1; 2 * BLOCK_BYTES])?;
-        file.sync_all()
-    };
-    if !path.exists() {
-        write(&path).map_err(|source| ProbeError::Write { path: path.clone(), source })?;
-    }
+    let path = data.join(PROBE_FILE);
     let refused = |source: io::Error| ProbeError::DirectIo { path: path.clone(), source };
     let mut options = OpenOptions::new();
     let file = options.read(true).dma_open(&path).await.map_err(|e| refused(e.into()))?;

@@ -27,9 +27,14 @@ impl TailCache {
         self.buffers.push_back(Cached { segment, part });
     }
 
-    /// Drops the oldest buffer.
-    pub(super) fn evict_oldest(&mut self) {
-        self.buffers.pop_front();
+    /// Drops the oldest buffer. Returns whether there was one.
+    pub(super) fn evict_oldest(&mut self) -> bool {
+        self.buffers.pop_front().is_some()
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.buffers.is_empty()
     }
 
     /// Whether the byte at `position` of a segment is here.

@@ -12,10 +12,10 @@ use forebay_format::{ClusterId, PartitionId};
 
 use super::{FsyncPolicy, PartitionLog};
 use crate::clock::Clock;
-use crate::io::{BufferPool, free_bytes};
+use crate::io::{BufferPool, free_bytes, is_full};
 use crate::metrics::ShardMetrics;
 use crate::runtime::Signal;
-use crate::segment::{SegmentPath, SpareFiles};
+use crate::segment::{SegmentPath, Spare, SpareFiles};
 
 /// Handed to every log of a shard.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct LogContext {
     pub(crate) clock: Clock,
     /// The shard's buffers.
     pub(crate) pool: BufferPool,
+    /// The budget for what readers keep between two runs. Who finds no room in it reads again.
+    pub(crate) read_ahead: BufferPool,
     /// The shard's spare files.
     pub(crate) spares: SpareFiles,
     /// What the shard counts.
@@ -59,11 +61,16 @@ impl LogContext {
     pub(crate) fn evict_oldest(&self) -> bool {
         loop {
             let Some(log) = self.cache_order.borrow_mut().pop_front() else { return false };
-            if let Some(log) = log.upgrade() {
-                log.evict_oldest();
+            if log.upgrade().is_some_and(|log| log.evict_oldest()) {
                 return true;
             }
         }
+    }
+
+    /// Forgets the buffers of a log that is no longer open, so that no entry outlives its buffer.
+    pub(crate) fn forget_cached(&self, log: &PartitionLog) {
+        let mut order = self.cache_order.borrow_mut();
+        order.retain(|entry| !std::ptr::eq(entry.as_ptr(), log));
     }
 
     /// Remembers `buffers` newly cached buffers of `log`, for eviction in order.
@@ -79,6 +86,33 @@ impl LogContext {
             FsyncPolicy::Batch => Clock::monotonic(),
             FsyncPolicy::Interval(interval) => Clock::monotonic() + interval,
         }
+    }
+
+    /// A file for a segment of `bytes`: a retired one of about that size if there is one. Others
+    /// are given up before the disk counts as full.
+    ///
+    /// # Errors
+    /// `StorageFull` when the disk would have less than its reserve.
+    pub(crate) async fn take_spare(&self, bytes: u64) -> io::Result<Spare> {
+        loop {
+            let missing = self.spares.missing_bytes(bytes);
+            if missing == 0 {
+                return self.spares.take(bytes).await;
+            }
+            let Err(full) = self.check_disk_reserve(missing).await else {
+                return self.spares.take(bytes).await;
+            };
+            if !is_full(&full) || !self.spares.give_up_one().await? {
+                return Err(full);
+            }
+        }
+    }
+
+    /// Takes a segment's file out of its log, which nobody reads: kept for reuse, unless the disk
+    /// is short of space. Its old name is gone, durably, on return.
+    pub(crate) async fn retire(&self, log: PathBuf, file_bytes: u64) -> io::Result<()> {
+        let keep = self.check_disk_reserve(0).await.is_ok();
+        self.spares.retire(log, file_bytes, keep).await
     }
 
     /// Checks that the disk can give `bytes` more and keep its reserve.

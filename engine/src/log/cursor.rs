@@ -8,15 +8,16 @@ use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use forebay_format::limits::BATCH_BYTES_MAX;
 use forebay_format::segment::FIRST_BATCH_POSITION;
-use forebay_format::{FilePosition, Offset, TimestampMs};
+use forebay_format::{FileError, FilePosition, Offset, TimestampMs};
 use smallvec::SmallVec;
 
 use super::disk_reader::{DiskReader, Walked};
 use super::partition::{NotOpen, OpenLog, PartitionLog};
 use super::{Corruption, ReadError, ReserveError};
 use crate::clock::Clock;
-use crate::segment::{ActiveSegment, SealedSegment, SegmentError, SegmentReader};
+use crate::segment::{ActiveSegment, SealedSegment, SegmentError, SegmentReader, SegmentUse};
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub(crate) struct Cursor {
     disk: Option<DiskReader>,
     /// The sealed segment that is read, kept open.
     sealed: Option<Rc<SegmentReader>>,
+    /// Keeps the file of a segment that grows, or grew when this began, from being used again.
+    used: Option<SegmentUse>,
 }
 
 /// What is to be done for the next run.
@@ -134,16 +137,21 @@ impl PartitionLog {
                 next_offset: place.offset,
                 disk: None,
                 sealed: None,
+                used: None,
             });
         }
     }
 
-    fn read_error(&self, error: SegmentError) -> ReadError {
+    pub(super) fn read_error(&self, error: SegmentError) -> ReadError {
         match error {
             SegmentError::Io { path, error } => {
+                self.poison_if_lost(&error);
                 ReadError::Unavailable { message: format!("{}: {error}", path.display()) }
             }
-            SegmentError::Foreign { .. } => ReadError::Unavailable { message: error.to_string() },
+            SegmentError::Foreign { .. }
+            | SegmentError::Header { error: FileError::Version { .. }, .. } => {
+                ReadError::Unavailable { message: error.to_string() }
+            }
             SegmentError::Header { path, error } => self.damaged(Corruption {
                 file: path,
                 position: FilePosition::ZERO,
@@ -216,6 +224,11 @@ impl OpenLog {
             return None;
         }
         let (end, next_offset) = self.boundary(position, max_bytes);
+        // Where the index has gaps, because it is full, a run is cut by walking the headers.
+        let longest = BATCH_BYTES_MAX as u64 + self.index_interval_bytes;
+        if end - position > longest.max(max_bytes as u64) {
+            return None;
+        }
         let slices = self.cache.slices(segment, position, end)?;
         let bytes = slices.iter().map(Bytes::len).sum();
         Some(Run {
@@ -262,7 +275,7 @@ impl OpenLog {
             let segment = Rc::clone(&self.readable.segment);
             return Step::Growing { segment, limit: self.readable.position };
         }
-        match self.sealed.iter().rev().find(|sealed| sealed.base_offset == cursor.segment) {
+        match self.sealed_at(cursor.segment) {
             Some(sealed) if cursor.next_offset >= sealed.end_offset => {
                 Step::NextSegment(sealed.end_offset)
             }
@@ -311,6 +324,8 @@ impl Cursor {
             }) {
                 Ok(step) => step,
                 Err(NotOpen::Never(error)) => return Err(error.into()),
+                // An append opens it.
+                Err(NotOpen::Closed) if self.is_at_closed_end() => return Ok(None),
                 Err(NotOpen::Closed | NotOpen::Busy) => {
                     self.log.ensure_open().await?;
                     continue;
@@ -318,7 +333,7 @@ impl Cursor {
             };
             match step {
                 Step::Run(run) => {
-                    self.disk = None;
+                    (self.disk, self.used) = (None, None);
                     self.position += run.bytes as u64;
                     self.next_offset = run.next_offset;
                     self.log.context.metrics.cache_read_bytes.add(run.bytes as u64);
@@ -326,6 +341,10 @@ impl Cursor {
                 }
                 Step::Wait => return Ok(None),
                 Step::NextSegment(base) => self.enter(base),
+                Step::Sealed(sealed) if self.sealed.is_none() => {
+                    // Retention may overtake the cursor while this waits.
+                    self.open_sealed(&sealed).await?;
+                }
                 Step::Sealed(sealed) => {
                     let (file, salt, end) = self.open_sealed(&sealed).await?;
                     // One that was made while the segment grew may stop short of its end.
@@ -358,12 +377,20 @@ impl Cursor {
 
     /// Whether the cursor is at the committed end.
     pub(crate) fn at_end(&self) -> bool {
-        matches!(self.log.with_open(|open| self.next_offset >= open.durable), Ok(true))
+        match self.log.with_open(|open| self.next_offset >= open.durable) {
+            Ok(at_end) => at_end,
+            Err(_) => self.is_at_closed_end(),
+        }
+    }
+
+    fn is_at_closed_end(&self) -> bool {
+        self.log.closed_marks().is_some_and(|(_, end)| self.next_offset == end)
     }
 
     /// The committed end and the first offset of the log, as far as known without waiting.
     pub(crate) fn marks(&self) -> Option<(Offset, Offset)> {
-        self.log.with_open(|open| (open.meta.log_start, open.durable)).ok()
+        let open = self.log.with_open(|open| (open.meta.log_start, open.durable)).ok();
+        open.or_else(|| self.log.closed_marks())
     }
 
     /// Goes on at the start of another segment.
@@ -372,17 +399,27 @@ impl Cursor {
         self.position = FIRST_BATCH_POSITION;
         self.disk = None;
         self.sealed = None;
+        self.used = None;
+    }
+
+    /// What a failed read means. Damage is none when the segment has been retired meanwhile.
+    fn read_error(&self, error: SegmentError) -> ReadError {
+        let step = self.log.with_open(|open| open.step(self, 0));
+        if let Ok(Step::Gone { earliest, latest }) = step {
+            return ReadError::OutOfRange { requested: self.next_offset, earliest, latest };
+        }
+        self.log.read_error(error)
     }
 
     async fn open_sealed(
         &mut self,
-        sealed: &SealedSegment,
+        sealed: &Rc<SealedSegment>,
     ) -> Result<(crate::io::DirectFile, forebay_format::SegmentSalt, FilePosition), ReadError> {
         if self.sealed.is_none() {
             let identity = self.log.with_open(|open| open.identity);
             let Ok(identity) = identity else { return Err(ReadError::Stopping) };
-            let reader = sealed.reader(&self.log.path, &identity).await;
-            self.sealed = Some(reader.map_err(|error| self.log.read_error(error))?);
+            let reader = sealed.reader(&self.log.path, &identity, &self.log.in_use).await;
+            self.sealed = Some(reader.map_err(|error| self.read_error(error))?);
         }
         let Some(reader) = &self.sealed else { return Err(ReadError::Stopping) };
         Ok((reader.file.clone(), reader.header.salt, reader.end()))
@@ -393,6 +430,7 @@ impl Cursor {
     fn read_growing(&mut self, segment: &ActiveSegment, limit: FilePosition) {
         let spent = self.disk.as_ref().is_none_or(|disk| self.position >= disk.limit());
         if spent && let Some(file) = segment.file() {
+            self.used = Some(self.log.in_use.begin(self.segment));
             self.disk = Some(DiskReader::new(file, segment.header().salt, self.position, limit));
         }
     }
@@ -401,9 +439,11 @@ impl Cursor {
     async fn disk_run(&mut self, max_bytes: usize) -> Result<Option<Run>, ReadError> {
         let Some(disk) = &mut self.disk else { return Ok(None) };
         let walked = disk.run(self.position, self.next_offset, max_bytes).await;
-        let Some(walked) = walked.map_err(|error| self.log.read_error(error))? else {
+        let Some(walked) = walked.map_err(|error| self.read_error(error))? else {
             return Ok(None);
         };
+        let budget = &self.log.context.read_ahead;
+        self.disk.take_if(|disk| !disk.keep_within(budget));
         let first_offset = self.next_offset;
         self.position += walked.bytes as u64;
         self.next_offset = walked.next_offset;
@@ -448,7 +488,7 @@ impl Cursor {
     async fn offset_at(&mut self, position: FilePosition) -> Result<Offset, ReadError> {
         let Some(mut disk) = self.disk_reader().await? else { return Ok(self.next_offset) };
         let base = disk.base_offset_at(position).await;
-        let base = base.map_err(|error| self.log.read_error(error))?;
+        let base = base.map_err(|error| self.read_error(error))?;
         Ok(base.unwrap_or(self.next_offset))
     }
 
@@ -460,9 +500,11 @@ impl Cursor {
                 let (file, salt, end) = self.open_sealed(&sealed).await?;
                 Ok(Some(DiskReader::new(file, salt, position, end)))
             }
-            Ok(Some(Source::Growing(segment, limit))) => Ok(segment
-                .file()
-                .map(|file| DiskReader::new(file, segment.header().salt, position, limit))),
+            Ok(Some(Source::Growing(segment, limit))) => {
+                self.used = Some(self.log.in_use.begin(self.segment));
+                let salt = segment.header().salt;
+                Ok(segment.file().map(|file| DiskReader::new(file, salt, position, limit)))
+            }
             Ok(None) | Err(_) => Ok(None),
         }
     }
@@ -477,7 +519,7 @@ impl Cursor {
             let Some(mut disk) = self.disk_reader().await? else { return Ok(()) };
             loop {
                 let one = disk.run(self.position, self.next_offset, 1).await;
-                let one = one.map_err(|error| self.log.read_error(error))?;
+                let one = one.map_err(|error| self.read_error(error))?;
                 let Some(batch) = one else { break };
                 if wanted(&batch) {
                     return Ok(());
@@ -505,13 +547,16 @@ impl OpenLog {
             let segment = Rc::clone(&self.readable.segment);
             return Some(Source::Growing(segment, self.readable.position));
         }
-        let sealed = self.sealed.iter().find(|sealed| sealed.base_offset == cursor.segment)?;
-        Some(Source::Sealed(Rc::clone(sealed)))
+        self.sealed_at(cursor.segment).map(Rc::clone).map(Source::Sealed)
     }
 
     fn segment_after(&self, base: Offset) -> Option<Offset> {
-        let sealed = self.sealed.iter().find(|sealed| sealed.base_offset == base)?;
-        Some(sealed.end_offset)
+        self.sealed_at(base).map(|sealed| sealed.end_offset)
+    }
+
+    fn sealed_at(&self, base: Offset) -> Option<&Rc<SealedSegment>> {
+        let at = self.sealed.partition_point(|sealed| sealed.base_offset < base);
+        self.sealed.get(at).filter(|sealed| sealed.base_offset == base)
     }
 }
 

@@ -8,13 +8,11 @@ use forebay_format::limits::HEADER_BYTES;
 use forebay_format::{BatchHeader, FilePosition, Offset, SegmentSalt, TimestampMs};
 use smallvec::SmallVec;
 
-use crate::io::{DirectFile, ReadChunk, block_ceil, block_floor};
+use crate::io::{
+    BufferPool, DirectFile, MemoryReservation, READ_BYTES, ReadChunk, block_ceil, block_floor,
+};
 use crate::runtime::{Task, start};
 use crate::segment::{SegmentError, corrupt};
-
-/// Bytes of one read. Some kernels hang on direct reads above the device's largest request; this
-/// is below that of every drive we know.
-const READ_BYTES: u64 = 512 << 10;
 
 /// Reads that are under way at once, when the reader keeps going.
 const READS_AHEAD_MAX: usize = 4;
@@ -39,9 +37,19 @@ pub(super) struct DiskReader {
     salt: SegmentSalt,
     limit: FilePosition,
     chunks: VecDeque<ReadChunk>,
-    reads: VecDeque<Task<io::Result<ReadChunk>>>,
+    reads: VecDeque<Read>,
     next_read: u64,
     reads_ahead: usize,
+    /// For what is kept from one run to the next.
+    charge: Option<MemoryReservation>,
+}
+
+/// A read that is under way.
+#[derive(Debug)]
+struct Read {
+    /// Where it ends, unless the file does before.
+    end: u64,
+    chunk: Task<io::Result<ReadChunk>>,
 }
 
 impl DiskReader {
@@ -60,7 +68,18 @@ impl DiskReader {
             reads: VecDeque::new(),
             next_read: block_floor(position.get()),
             reads_ahead: 1,
+            charge: None,
         }
+    }
+
+    /// Charges what it holds, until the next run, to `budget`. `false`: there is no room, and it must
+    /// be dropped.
+    pub(super) fn keep_within(&mut self, budget: &BufferPool) -> bool {
+        self.charge = None;
+        let chunks: usize = self.chunks.iter().map(|chunk| chunk.as_bytes().len()).sum();
+        let reads = self.reads.len() * usize::try_from(READ_BYTES).unwrap_or(usize::MAX);
+        self.charge = budget.try_reserve(chunks + reads);
+        self.charge.is_some()
     }
 
     /// Exclusive end of what it reads.
@@ -149,14 +168,18 @@ impl DiskReader {
     async fn load(&mut self, end: u64) -> Result<(), SegmentError> {
         while self.loaded_end() < end {
             self.read_ahead();
-            let Some(read) = self.reads.pop_front() else {
-                let error = io::Error::from(io::ErrorKind::UnexpectedEof);
-                return Err(SegmentError::io(self.file.path())(error));
+            let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
+            let Some(read) = self.reads.front_mut() else {
+                return Err(SegmentError::io(self.file.path())(short()));
             };
-            let chunk = read.await.map_err(SegmentError::io(self.file.path()))?;
-            if chunk.as_bytes().is_empty() {
-                let error = io::Error::from(io::ErrorKind::UnexpectedEof);
-                return Err(SegmentError::io(self.file.path())(error));
+            let read_end = read.end.min(self.limit.get());
+            // It stays in line while it is waited for: who waits may be dropped and come back.
+            let chunk = (&mut read.chunk).await;
+            self.reads.pop_front();
+            let chunk = chunk.map_err(SegmentError::io(self.file.path()))?;
+            if chunk.end() < read_end {
+                // The next one would leave a hole, and holes look like damage.
+                return Err(SegmentError::io(self.file.path())(short()));
             }
             self.chunks.push_back(chunk);
             self.reads_ahead = (self.reads_ahead + 1).min(READS_AHEAD_MAX);
@@ -169,9 +192,11 @@ impl DiskReader {
         let stop = block_ceil(self.limit.get());
         while self.reads.len() < self.reads_ahead && self.next_read < stop {
             let range = self.next_read..(self.next_read + READ_BYTES).min(stop);
-            self.next_read = range.end;
+            let end = range.end;
+            self.next_read = end;
             let file = self.file.clone();
-            self.reads.push_back(start(async move { file.read(range).await }));
+            let chunk = start(async move { file.read(range).await });
+            self.reads.push_back(Read { end, chunk });
         }
     }
 

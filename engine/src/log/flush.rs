@@ -20,8 +20,12 @@ use super::FsyncPolicy;
 use super::partition::{OpenLog, PartitionLog, ReadableEnd, Rolled, Unflushed};
 use super::tail::GroupBuffer;
 use crate::clock::Clock;
+use crate::io::{is_full, lost};
 use crate::runtime::{sleep, spawn};
 use crate::segment::{ActiveSegment, Chain, SealedSegment};
+
+/// How long a flush waits before it looks again whether a full disk has room.
+const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 
 /// What one turn of the loop writes.
 struct Part {
@@ -109,7 +113,11 @@ impl OpenLog {
 
 impl PartitionLog {
     fn sync_is_due(&self, due: Instant) -> bool {
-        matches!(self.context.fsync, FsyncPolicy::Batch) || Clock::monotonic() >= due
+        // A close waits for this.
+        matches!(self.context.fsync, FsyncPolicy::Batch)
+            || self.context.stopping.get()
+            || self.removing.get()
+            || Clock::monotonic() >= due
     }
 
     async fn write(
@@ -134,19 +142,22 @@ impl PartitionLog {
             self.sync(unsynced, sync_due).await?;
             Ok(self.seal(&segment, end, chain))
         };
-        // Everything about the next segment but its name, which must not be there before this one is durable.
+        // Everything about the next segment but its name, which must not be there before this one is
+        // durable. A full disk is waited for below.
         let staged = async {
             match &next {
-                Some(next) => next.stage(&self.path, &self.context.pool).await,
+                Some(next) => match next.stage(&self.path, &self.context.pool).await {
+                    Err(error) if is_full(&error) => Ok(()),
+                    staged => staged,
+                },
                 None => Ok(()),
             }
         };
         let (sealed, ()) = try_join(full, staged).await?;
         // The next segment may stay empty for long, and must exist for a clean stop.
         if let Some(next) = next {
-            next.create(&self.path, &self.context.pool).await?;
+            self.create(&next).await?;
         }
-        self.progress.raise();
         self.finish_later(sealed, segment, end, chain);
         Ok(())
     }
@@ -158,8 +169,7 @@ impl PartitionLog {
     ) -> io::Result<()> {
         let Part { segment, group, end, chain, counts, .. } = part;
         if segment.file().is_none() {
-            segment.create(&self.path, &self.context.pool).await?;
-            self.progress.raise();
+            self.create(&segment).await?;
         }
         let Some(file) = segment.file() else {
             return Err(io::Error::other("a segment without a file was written to"));
@@ -184,6 +194,24 @@ impl PartitionLog {
         written.group.extend(group);
         (written.end, written.chain) = (end, chain);
         Ok(())
+    }
+
+    /// Makes a segment's file. When somebody else has filled the disk this waits for room: what
+    /// was appended waits with it, and nothing of it was acknowledged.
+    async fn create(&self, segment: &ActiveSegment) -> io::Result<()> {
+        loop {
+            match segment.create(&self.path, &self.context.pool).await {
+                Err(error) if is_full(&error) && !self.removing.get() => {
+                    let directory = self.path.directory().display();
+                    tracing::warn!(%directory, %error, "no room for the next segment; waiting");
+                    sleep(FULL_DISK_RETRY).await;
+                }
+                made => {
+                    self.progress.raise();
+                    return made;
+                }
+            }
+        }
     }
 
     async fn sync(
@@ -238,7 +266,8 @@ impl PartitionLog {
         spawn(async move {
             if let Err(error) = log.finish_sealed(&segment, end, chain).await {
                 let directory = log.path.directory().display();
-                tracing::warn!(%directory, %error, "index not written; it will be rebuilt");
+                tracing::warn!(%directory, %error, "segment not finished; it will be by its readers");
+                log.poison_if_lost(&error);
             }
             sealed.finish();
             log.progress.raise();
@@ -253,7 +282,7 @@ impl PartitionLog {
         chain: Chain,
     ) -> io::Result<()> {
         if let Some(file) = segment.file() {
-            file.truncate(end.get()).await?;
+            file.truncate(end.get()).await.map_err(lost)?;
             file.sync().await?;
         }
         segment.write_index(&self.path, end, chain).await

@@ -8,7 +8,7 @@ use forebay_format::CleanEntry;
 use forebay_format::names::SegmentFile;
 
 use super::partition::{NotOpen, OpenLog, PartitionLog, State};
-use crate::io::{file_names, remove_empty_directory, remove_file, remove_tree, replace_file};
+use crate::io::{file_names, remove_empty_directory, remove_tree, replace_file};
 
 /// An open log that nobody used for this long is closed.
 const IDLE_CLOSE: Duration = Duration::from_mins(1);
@@ -30,6 +30,7 @@ impl PartitionLog {
         self.roll_by_age().await;
         self.apply_retention().await;
         if idle && let Err(error) = self.close_if_quiet().await {
+            self.poison_if_lost(&error);
             tracing::warn!(partition = %self.id, %error, "an idle log could not be closed");
         }
         true
@@ -50,7 +51,7 @@ impl PartitionLog {
             return false;
         }
         let worth_it = if vouched_for {
-            self.settings.borrow().retention_age.is_some()
+            self.may_have_expired()
         } else {
             let names = file_names(self.path.directory().to_owned()).await;
             matches!(names, Ok(Some(_)))
@@ -61,6 +62,14 @@ impl PartitionLog {
         // What is wrong with it was logged, and is told to whoever uses it.
         self.ensure_open().await.ok();
         true
+    }
+
+    /// Whether age may have expired something of a closed log, as far as its close knew.
+    fn may_have_expired(&self) -> bool {
+        let Some(age) = self.settings.borrow().retention_age else { return false };
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let now = self.context.clock.now();
+        self.oldest_append.get().is_none_or(|oldest| now.saturating_since(oldest) >= age_ms)
     }
 
     /// Waits until nothing is in flight, and closes. `None` when there is nothing on disk, or the
@@ -76,6 +85,7 @@ impl PartitionLog {
                     continue;
                 }
                 Err(error) => {
+                    self.poison_if_lost(&error);
                     tracing::warn!(partition = %self.id, %error, "closed without a clean mark");
                     return None;
                 }
@@ -104,27 +114,34 @@ impl PartitionLog {
         let entry = self.write_clean_state(&mut open).await;
         drop(open);
         let closed = entry.as_ref().map_or(None, Clone::clone);
-        self.state.replace(State::Closed(closed));
-        let metrics = &self.context.metrics.open_partitions;
-        metrics.set(metrics.get().saturating_sub(1));
+        if matches!(&*self.state.borrow(), State::Closing) {
+            self.state.replace(State::Closed(closed));
+        }
         self.progress.raise();
         entry.map(|_| true)
     }
 
     /// What makes the next open need no scan. On stable storage on return.
     async fn write_clean_state(&self, open: &mut OpenLog) -> io::Result<Option<CleanEntry>> {
-        if let Some(spare) = open.spare.take() {
-            self.context.spares.put_back(spare).await?;
-        }
+        self.let_go(open);
         if !open.on_disk {
             return Ok(None);
         }
         let status = open.status();
+        let oldest = open.sealed.front().map(|oldest| oldest.last_append());
+        self.oldest_append.set(oldest.unwrap_or(Some(open.chain.append_time)));
+        if let Some(entry) = open.resumed.take_if(|entry| open.meta.log_start == entry.log_start)
+            && entry.end_position == open.active_end()
+            && entry.active_segment == open.active.header().base_offset
+        {
+            return Ok(Some(entry));
+        }
         open.active.write_index(&self.path, open.active_end(), open.chain).await?;
-        let producers = self.path.file(SegmentFile::Producers, open.chain.next_offset);
-        match open.producer_snapshot() {
-            Some(table) => replace_file(producers, table).await?,
-            None => remove_file(producers).await?,
+        // Without a record in the active segment its own table, taken where it begins, says it
+        // all. It must stay: the next recovery starts from there.
+        if open.chain.next_offset > open.active.header().base_offset {
+            let producers = self.path.file(SegmentFile::Producers, open.chain.next_offset);
+            replace_file(producers, open.producer_snapshot()).await?;
         }
         let began_before = open.active.header().epochs.latest();
         let epochs = open.epochs.entries().iter().copied();
@@ -154,7 +171,7 @@ impl PartitionLog {
     pub(crate) async fn remove(self: &Rc<Self>) -> io::Result<()> {
         self.removing.set(true);
         self.progress.raise();
-        loop {
+        let taken = loop {
             let seen = self.progress.version();
             let state = self.state.replace(State::Removed);
             let waits = match &state {
@@ -163,13 +180,19 @@ impl PartitionLog {
                 State::Closed(_) | State::Failed(_) | State::Removed => false,
             };
             if !waits {
-                break;
+                break match state {
+                    State::Open(open) => Some(open),
+                    _ => None,
+                };
             }
             self.state.replace(state);
             self.work.raise();
             self.progress.beyond(seen).await;
-        }
+        };
         self.progress.raise();
+        if let Some(mut open) = taken {
+            self.let_go(&mut open);
+        }
         let directory = self.path.directory().to_owned();
         remove_tree(directory.clone()).await?;
         match directory.parent() {

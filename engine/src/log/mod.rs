@@ -11,23 +11,31 @@
 
 mod acks;
 mod append;
+mod attempts;
 mod cache;
 mod completion;
 mod context;
 mod cursor;
+mod cut;
 mod disk_reader;
 mod errors;
 mod flush;
 mod lifecycle;
+mod listing;
 mod open;
 mod partition;
+mod recover;
 mod recovery;
+mod resume;
 mod retention;
+mod roll;
+mod room;
 mod settings;
 mod tail;
 
 pub use acks::AckWhen;
 pub use append::IncomingBatch;
+pub(crate) use completion::WeakQueue;
 pub use completion::{Appended, Completed, Completion, CompletionQueue};
 pub(crate) use context::LogContext;
 pub(crate) use cursor::Cursor;

@@ -5,33 +5,28 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use forebay_format::index::Index;
-use forebay_format::names::{META_FILE, SegmentFile, parse_segment_file_name};
-use forebay_format::partition_meta::PendingCut;
+use forebay_format::names::SegmentFile;
 use forebay_format::segment::FIRST_BATCH_POSITION;
 use forebay_format::{
-    CleanEntry, Epoch, EpochStart, EpochTable, FilePosition, Offset, PartitionMeta, ProducerTable,
-    ReplicaId, SegmentHeader, SegmentIdentity, SegmentSalt, SnapshotPoint, TimestampMs,
-    decode_snapshot,
+    CleanEntry, Epoch, EpochTable, FileError, FilePosition, Offset, PartitionMeta, ProducerTable,
+    ReplicaId, SegmentHeader, SegmentIdentity, SegmentSalt, TimestampMs,
 };
 
 use super::acks::WaitingAcks;
+use super::attempts::Attempt;
 use super::cache::TailCache;
 use super::partition::{OpenLog, PartitionLog, ReadableEnd, Running, State, Unflushed};
-use super::recovery::{TailDecision, decide_tail, trusts};
+use super::recovery::trusts;
 use super::tail::TailBuffers;
 use super::{Corruption, ReserveError};
 use crate::clock::Clock;
-use crate::io::{
-    BLOCK_BYTES, DirectFile, block_ceil, block_floor, create_directories, file_names, read_file,
-    remove_file, replace_file, sync_directory,
-};
-use crate::segment::{
-    ActiveIndex, ActiveSegment, Chain, SealedSegment, SegmentError, read_header, scan, write_zeros,
-};
+use crate::io::{BLOCK_BYTES, DirectFile, block_floor, is_lost, lost};
+use crate::metrics::Counted;
+use crate::runtime::spawn;
+use crate::segment::{ActiveSegment, Chain, SealedSegment, SegmentError, read_header};
 
 /// Why a log could not be opened.
-enum OpenError {
+pub(super) enum OpenError {
     Io(io::Error),
     Corrupt(Corruption),
     Refused(String),
@@ -39,9 +34,17 @@ enum OpenError {
 
 impl OpenError {
     /// Damage that concerns a whole file.
-    fn corrupt(file: PathBuf, offset: Offset, what: &str) -> Self {
+    pub(super) fn corrupt(file: PathBuf, offset: Offset, what: &str) -> Self {
         let position = FilePosition::ZERO;
         Self::Corrupt(Corruption { file, position, offset, what: what.to_owned() })
+    }
+
+    /// What could not be decoded. Bytes of a later release are no damage.
+    pub(super) fn of_file(file: PathBuf, error: &FileError) -> Self {
+        if matches!(error, FileError::Version { .. }) {
+            return Self::Refused(format!("{}: {error}", file.display()));
+        }
+        Self::corrupt(file, Offset::ZERO, &error.to_string())
     }
 }
 
@@ -55,15 +58,11 @@ impl From<SegmentError> for OpenError {
     fn from(error: SegmentError) -> Self {
         match error {
             SegmentError::Io { path, error } => {
-                Self::Io(io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+                let named = io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+                Self::Io(if is_lost(&error) { lost(named) } else { named })
             }
             SegmentError::Foreign { .. } => Self::Refused(error.to_string()),
-            SegmentError::Header { path, error } => Self::Corrupt(Corruption {
-                file: path,
-                position: FilePosition::ZERO,
-                offset: Offset::ZERO,
-                what: error.to_string(),
-            }),
+            SegmentError::Header { path, error } => Self::of_file(path, &error),
             SegmentError::Corrupt { path, position, offset, what } => {
                 Self::Corrupt(Corruption { file: path, position, offset, what })
             }
@@ -71,47 +70,64 @@ impl From<SegmentError> for OpenError {
     }
 }
 
-/// What a partition's directory holds.
-struct Listing {
-    /// Base offsets and file lengths in bytes, in order.
-    logs: Vec<(Offset, u64)>,
-    producers: Vec<Offset>,
-    has_meta: bool,
+/// The active segment's file as it was found.
+pub(super) struct Found {
+    pub(super) file: DirectFile,
+    pub(super) header: SegmentHeader,
+    pub(super) file_bytes: u64,
 }
 
 /// The tail of a log as it was found, or recovered.
-struct Recovered {
-    segment: ActiveSegment,
-    end: FilePosition,
-    chain: Chain,
-    epochs: EpochTable,
-    producers: ProducerTable,
+pub(super) struct Recovered {
+    pub(super) segment: ActiveSegment,
+    pub(super) end: FilePosition,
+    pub(super) chain: Chain,
+    pub(super) epochs: EpochTable,
+    pub(super) producers: ProducerTable,
+    /// The clean entry that was trusted.
+    pub(super) resumed: Option<CleanEntry>,
 }
 
 impl PartitionLog {
-    /// Opens a closed log. Afterwards it is open or out of service, and everybody who waits is
-    /// told.
-    ///
-    /// # Errors
-    /// The system refused something; the log stays closed, and the next use tries again.
-    pub(super) async fn open(self: &Rc<Self>) -> Result<(), ReserveError> {
+    /// Begins to open a closed log, in a task of its own. Afterwards it is open or out of service,
+    /// or closed as before when the system refused something, and everybody who waits is told.
+    pub(super) fn start_opening(self: &Rc<Self>) -> Attempt {
         let clean = match self.state.replace(State::Opening) {
             State::Closed(clean) => clean,
             other => {
                 self.state.replace(other);
-                return Ok(());
+                return self.opening.latest();
             }
         };
-        let opened = match self.load(clean).await {
+        let attempt = self.opening.begin();
+        let log = Rc::clone(self);
+        spawn(async move {
+            let opened = log.open(clean).await;
+            log.opening.end(opened);
+            log.progress.raise();
+        });
+        attempt
+    }
+
+    async fn open(&self, clean: Option<CleanEntry>) -> Result<(), ReserveError> {
+        let loaded = self.load(clean.as_ref()).await;
+        if !matches!(&*self.state.borrow(), State::Opening) {
+            // A reader that still held a file of it found damage meanwhile.
+            return Ok(());
+        }
+        match loaded {
             Ok(open) => {
                 self.state.replace(State::Open(Box::new(open)));
-                let metrics = &self.context.metrics.open_partitions;
-                metrics.set(metrics.get() + 1);
+                Ok(())
+            }
+            Err(OpenError::Io(error)) if is_lost(&error) => {
+                self.poison(&error);
                 Ok(())
             }
             Err(OpenError::Io(error)) => {
                 tracing::error!(partition = %self.id, %error, "the log could not be opened");
-                self.state.replace(State::Closed(None));
+                // Nothing was appended, so what the clean stop said still holds.
+                self.state.replace(State::Closed(clean));
                 Err(ReserveError::Unavailable { message: error.to_string() })
             }
             Err(OpenError::Refused(message)) => {
@@ -122,12 +138,10 @@ impl PartitionLog {
                 self.quarantine(ReserveError::Corrupt(corruption));
                 Ok(())
             }
-        };
-        self.progress.raise();
-        opened
+        }
     }
 
-    async fn load(&self, clean: Option<CleanEntry>) -> Result<OpenLog, OpenError> {
+    async fn load(&self, clean: Option<&CleanEntry>) -> Result<OpenLog, OpenError> {
         let listing = self.list().await?;
         if !listing.has_meta && listing.logs.is_empty() {
             return match clean {
@@ -143,87 +157,65 @@ impl PartitionLog {
         let identity = self.identity(meta.replica);
         if let Some(cut) = meta.pending_cut {
             self.finish_cut(&cut, &identity, &mut meta).await?;
-            return Box::pin(self.load(None)).await;
+            return Box::pin(self.load(clean)).await;
         }
-        let mut logs = listing.logs;
-        self.finish_retention(&mut logs, meta.log_start).await?;
-        let Some(&(active, active_bytes)) = logs.last() else {
+        let entry = clean.filter(|entry| entry.replica == meta.replica);
+        let Some(&(active, file_bytes)) = listing.logs.last() else {
+            if let Some(entry) = entry {
+                let path = self.path.file(SegmentFile::Log, entry.active_segment);
+                let what = "the last clean stop left a segment here";
+                return Err(OpenError::corrupt(path, entry.active_segment, what));
+            }
             if meta.log_start > Offset::ZERO {
                 let what = "there is no segment, but the log does not start at 0";
                 return Err(OpenError::corrupt(self.path.meta(), meta.log_start, what));
             }
             return Ok(self.fresh(meta));
         };
+        let file = DirectFile::open(self.path.file(SegmentFile::Log, active)).await?;
+        let header = read_header(&file, &identity, active).await?;
+        let found = Found { file, header, file_bytes };
+        if let Some(entry) = entry {
+            self.check_active(entry, &found)?;
+        }
+        let mut logs = listing.logs;
+        self.finish_retention(&mut logs, meta.log_start).await?;
         let sealed: VecDeque<_> = logs
             .windows(2)
             .map(|pair| Rc::new(SealedSegment::new(pair[0].0, pair[1].0, pair[0].1)))
             .collect();
-        let file_path = self.path.file(SegmentFile::Log, active);
-        let file = DirectFile::open(file_path).await?;
-        let header = read_header(&file, &identity, active).await?;
-        let trusted = clean.filter(|entry| trusts(entry, &meta, &header, active_bytes));
-        let trusted = match &trusted {
-            Some(entry) => self.resume(entry, &file, &header, active_bytes).await?,
+        let resumed = match entry.filter(|entry| trusts(entry, &meta, &found.header, file_bytes)) {
+            Some(entry) => self.resume(entry, &found).await?,
             None => None,
         };
-        let recovered = match trusted {
+        let recovered = match resumed {
             Some(recovered) => recovered,
-            None => self.recover(&file, &header, active_bytes, &mut meta).await?,
+            None => self.recover(&found, entry, &mut meta).await?,
         };
-        self.drop_stale_producers(&listing.producers, &logs).await?;
+        let end = recovered.chain.next_offset;
+        self.drop_stale_producers(&listing.producers, &logs, end).await?;
         self.assemble(meta, sealed, recovered).await
+    }
+
+    /// Whether the active segment is the one that a clean stop left: all of it was synced then.
+    fn check_active(&self, entry: &CleanEntry, found: &Found) -> Result<(), OpenError> {
+        let header = &found.header;
+        if (entry.active_segment, entry.salt) == (header.base_offset, header.salt) {
+            return Ok(());
+        }
+        let path = self.path.file(SegmentFile::Log, entry.active_segment);
+        let what = format!(
+            "the last clean stop left the log's last segment here, with salt {}; found is the one \
+             at {} with salt {}",
+            entry.salt.get(),
+            header.base_offset,
+            header.salt.get()
+        );
+        Err(OpenError::corrupt(path, entry.active_segment, &what))
     }
 
     fn identity(&self, replica: ReplicaId) -> SegmentIdentity {
         SegmentIdentity { cluster: self.context.cluster, partition: self.id, replica }
-    }
-
-    async fn list(&self) -> io::Result<Listing> {
-        let names = file_names(self.path.directory().to_owned()).await?.unwrap_or_default();
-        let mut listing = Listing { logs: Vec::new(), producers: Vec::new(), has_meta: false };
-        for (name, bytes) in names {
-            match parse_segment_file_name(&name) {
-                Some((offset, SegmentFile::Log)) => listing.logs.push((offset, bytes)),
-                Some((offset, SegmentFile::Producers)) => listing.producers.push(offset),
-                Some((_, SegmentFile::Index)) => {}
-                None => listing.has_meta |= name == META_FILE,
-            }
-        }
-        listing.logs.sort_unstable();
-        Ok(listing)
-    }
-
-    async fn read_meta(&self, listing: &Listing) -> Result<PartitionMeta, OpenError> {
-        let path = self.path.meta();
-        let Some(bytes) = read_file(path.clone()).await? else {
-            let first = listing.logs.first().map_or(Offset::ZERO, |(base, _)| *base);
-            let what = "meta is missing, so this replica cannot know what it promised";
-            return Err(OpenError::corrupt(path, first, what));
-        };
-        PartitionMeta::decode(&bytes)
-            .map_err(|error| OpenError::corrupt(path, Offset::ZERO, &error.to_string()))
-    }
-
-    /// Removes segments that lie below the log start: retention recorded it, and then died.
-    async fn finish_retention(
-        &self,
-        logs: &mut Vec<(Offset, u64)>,
-        log_start: Offset,
-    ) -> Result<(), OpenError> {
-        while let [(base, bytes), (next, _), ..] = logs[..]
-            && next <= log_start
-        {
-            self.remove_segment_files(base, bytes, false).await?;
-            logs.remove(0);
-        }
-        match logs.first() {
-            Some(&(base, _)) if base > log_start => {
-                let path = self.path.file(SegmentFile::Log, base);
-                let what = format!("the log starts at {log_start}, its first segment is missing");
-                Err(OpenError::corrupt(path, log_start, &what))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// An empty log with nothing on disk but, perhaps, its meta.
@@ -243,209 +235,9 @@ impl PartitionLog {
             end: FIRST_BATCH_POSITION,
             epochs: EpochTable::new(),
             producers: ProducerTable::new(),
+            resumed: None,
         };
         self.open_log(meta, VecDeque::new(), recovered, &[])
-    }
-
-    /// Makes directory, meta and first segment. All of it is on stable storage on return.
-    pub(super) async fn create_on_disk(&self, bytes: u64) -> io::Result<()> {
-        let Ok((meta, header)) = self.with_open(|open| (open.meta, open.active.header().clone()))
-        else {
-            return Ok(());
-        };
-        create_directories(self.path.directory().to_owned()).await?;
-        replace_file(self.path.meta(), meta.encode().to_vec()).await?;
-        self.context.check_disk_reserve(bytes).await?;
-        let spare = self.context.spares.take(bytes).await?;
-        let interval = self.context.index_interval_bytes;
-        let segment = ActiveSegment::rolled(header, spare, None, interval);
-        segment.create(&self.path, &self.context.pool).await?;
-        let segment = Rc::new(segment);
-        self.if_open(|open| {
-            open.readable.segment = Rc::clone(&segment);
-            open.active = segment;
-            open.on_disk = true;
-        });
-        Ok(())
-    }
-
-    /// Takes the clean entry's word; `None` when the files that go with it are not usable.
-    async fn resume(
-        &self,
-        entry: &CleanEntry,
-        file: &DirectFile,
-        header: &SegmentHeader,
-        file_bytes: u64,
-    ) -> Result<Option<Recovered>, OpenError> {
-        let index_path = self.path.file(SegmentFile::Index, header.base_offset);
-        let Some(bytes) = read_file(index_path).await? else { return Ok(None) };
-        let Ok(stored) = Index::decode(&bytes) else { return Ok(None) };
-        let summary = stored.summary();
-        if (summary.salt, summary.end_position) != (entry.salt, entry.end_position) {
-            return Ok(None);
-        }
-        let mut index = ActiveIndex::new(header.base_offset, self.context.index_interval_bytes);
-        for at in stored.entries().iter() {
-            let time = summary.base_time.saturating_add(i64::from(at.time_delta));
-            index.note(header.base_offset + u64::from(at.relative_offset), at.position(), time);
-        }
-        let mut epochs = header.epochs.clone();
-        for &began in &entry.epochs {
-            if !epochs.push(began) {
-                return Ok(None);
-            }
-        }
-        let point = SnapshotPoint {
-            base_offset: entry.end_offset,
-            previous_header_crc: entry.last_header_crc,
-        };
-        let Some(producers) = self.read_producers(point).await? else { return Ok(None) };
-        let (file, end) = (file.clone(), entry.end_position);
-        Ok(Some(Recovered {
-            segment: ActiveSegment::reopened(header.clone(), file, file_bytes, end, index),
-            end,
-            chain: Chain {
-                next_offset: entry.end_offset,
-                header_crc: entry.last_header_crc,
-                epoch: entry.last_epoch,
-                append_time: entry.last_append_time,
-            },
-            epochs,
-            producers,
-        }))
-    }
-
-    /// The producer table as of `point`. No file: nobody was known then. `None`: unusable.
-    async fn read_producers(
-        &self,
-        point: SnapshotPoint,
-    ) -> Result<Option<ProducerTable>, OpenError> {
-        let path = self.path.file(SegmentFile::Producers, point.base_offset);
-        let Some(bytes) = read_file(path).await? else { return Ok(Some(ProducerTable::new())) };
-        let decoded = decode_snapshot(&bytes).ok();
-        Ok(decoded.and_then(|(found, table)| (found == point).then_some(table)))
-    }
-
-    /// Walks the active segment and does what the decision table says.
-    async fn recover(
-        &self,
-        file: &DirectFile,
-        header: &SegmentHeader,
-        file_bytes: u64,
-        meta: &mut PartitionMeta,
-    ) -> Result<Recovered, OpenError> {
-        let point = SnapshotPoint {
-            base_offset: header.base_offset,
-            previous_header_crc: header.previous_header_crc,
-        };
-        let Some(mut producers) = self.read_producers(point).await? else {
-            let path = self.path.file(SegmentFile::Producers, header.base_offset);
-            let what = "the producer table at the segment's start is damaged";
-            return Err(OpenError::corrupt(path, header.base_offset, what));
-        };
-        let mut epochs = header.epochs.clone();
-        let mut index = ActiveIndex::new(header.base_offset, self.context.index_interval_bytes);
-        let from = (FIRST_BATCH_POSITION, Chain::before(header));
-        let walk = scan(file, header, from, |batch, position| {
-            let leader = &batch.leader;
-            // Not added when it is the epoch that goes on.
-            let _ = epochs.push(EpochStart { epoch: leader.epoch, start: leader.base_offset });
-            if !batch.client.control {
-                index.note(leader.base_offset, position, leader.append_time);
-                producers.record(&batch.client, leader);
-            }
-        })
-        .await?;
-        match decide_tail(&walk) {
-            TailDecision::Keep => {}
-            TailDecision::Cut { at, wipe_end } => {
-                tracing::info!(partition = %self.id, position = %at, offset = %walk.chain.next_offset, "log ends here");
-                if wipe_end > at {
-                    let offset = walk.chain.next_offset;
-                    let cut = PendingCut { segment: header.base_offset, position: at, offset };
-                    self.cut(file, &cut, meta).await?;
-                }
-            }
-            TailDecision::Corrupt { position, offset, what } => {
-                let file = file.path().to_owned();
-                return Err(OpenError::Corrupt(Corruption { file, position, offset, what }));
-            }
-        }
-        // What survived a crash of the process may still be in the drive's cache only.
-        file.sync().await?;
-        let segment =
-            ActiveSegment::reopened(header.clone(), file.clone(), file_bytes, walk.end, index);
-        Ok(Recovered { segment, end: walk.end, chain: walk.chain, epochs, producers })
-    }
-
-    /// Records a cut, zeroes everything behind it, and forgets the record; each step is on stable
-    /// storage before the next.
-    async fn cut(
-        &self,
-        file: &DirectFile,
-        cut: &PendingCut,
-        meta: &mut PartitionMeta,
-    ) -> Result<(), OpenError> {
-        meta.pending_cut = Some(*cut);
-        replace_file(self.path.meta(), meta.encode().to_vec()).await?;
-        self.wipe(file, cut.position).await?;
-        meta.pending_cut = None;
-        replace_file(self.path.meta(), meta.encode().to_vec()).await?;
-        Ok(())
-    }
-
-    async fn wipe(&self, file: &DirectFile, from: FilePosition) -> Result<(), OpenError> {
-        let from = from.get();
-        let (first, end) = (block_floor(from), block_ceil(file.len().await?));
-        if from > first {
-            let block = file.read(first..first + BLOCK_BYTES as u64).await?;
-            let keep = usize::try_from(from - first).unwrap_or(0);
-            let mut buffer = self.context.pool.take(BLOCK_BYTES);
-            let Some(kept) = block.as_bytes().get(..keep) else {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            };
-            buffer.bytes_mut()[..keep].copy_from_slice(kept);
-            buffer.bytes_mut()[keep..BLOCK_BYTES].fill(0);
-            file.write(&buffer.freeze(BLOCK_BYTES), first).await?;
-        }
-        write_zeros(file, block_ceil(from)..end, &self.context.pool).await?;
-        file.sync().await?;
-        Ok(())
-    }
-
-    /// Carries out a cut that an earlier run recorded.
-    async fn finish_cut(
-        &self,
-        cut: &PendingCut,
-        identity: &SegmentIdentity,
-        meta: &mut PartitionMeta,
-    ) -> Result<(), OpenError> {
-        for (base, _) in self.list().await?.logs {
-            if base > cut.segment {
-                remove_file(self.path.file(SegmentFile::Log, base)).await?;
-            }
-        }
-        sync_directory(self.path.directory().to_owned()).await?;
-        let file = DirectFile::open(self.path.file(SegmentFile::Log, cut.segment)).await?;
-        read_header(&file, identity, cut.segment).await?;
-        self.wipe(&file, cut.position).await?;
-        meta.pending_cut = None;
-        replace_file(self.path.meta(), meta.encode().to_vec()).await?;
-        Ok(())
-    }
-
-    /// Removes producer tables that a clean stop left between segment starts; the log goes on.
-    async fn drop_stale_producers(
-        &self,
-        producers: &[Offset],
-        logs: &[(Offset, u64)],
-    ) -> io::Result<()> {
-        for &offset in producers {
-            if !logs.iter().any(|&(base, _)| base == offset) {
-                remove_file(self.path.file(SegmentFile::Producers, offset)).await?;
-            }
-        }
-        Ok(())
     }
 
     async fn assemble(
@@ -482,7 +274,7 @@ impl PartitionLog {
         recovered: Recovered,
         partial: &[u8],
     ) -> OpenLog {
-        let Recovered { segment, end, chain, epochs, producers } = recovered;
+        let Recovered { segment, end, chain, epochs, producers, resumed } = recovered;
         let active = Rc::new(segment);
         OpenLog {
             identity: self.identity(meta.replica),
@@ -503,10 +295,14 @@ impl PartitionLog {
             durable_acks: WaitingAcks::default(),
             cache: TailCache::default(),
             spare: None,
+            index_interval_bytes: self.context.index_interval_bytes,
+            index_full: false,
             reserved_bytes: 0,
             running: Running::default(),
             unflushed: Unflushed::default(),
+            resumed,
             last_used: Clock::monotonic(),
+            _counted: Counted::new(&self.context.metrics, |metrics| &metrics.open_partitions),
         }
     }
 }

@@ -18,17 +18,19 @@ use std::time::Instant;
 
 use forebay_format::{
     CleanEntry, Epoch, EpochTable, FilePosition, Offset, PartitionId, PartitionMeta, ProducerTable,
-    SegmentIdentity,
+    SegmentIdentity, TimestampMs,
 };
 
 use super::acks::WaitingAcks;
+use super::attempts::{Attempt, Attempts};
 use super::cache::TailCache;
 use super::tail::{GroupBuffer, TailBuffers};
 use super::{LogContext, LogSettings, ReserveError};
 use crate::clock::Clock;
-use crate::io::MemoryReservation;
-use crate::runtime::Signal;
-use crate::segment::{ActiveSegment, Chain, SealedSegment, SegmentPath, Spare};
+use crate::io::{MemoryReservation, is_lost};
+use crate::metrics::Counted;
+use crate::runtime::{Signal, spawn};
+use crate::segment::{ActiveSegment, Chain, SealedSegment, SegmentPath, SegmentsInUse, Spare};
 
 /// What can be read of a partition, and what it takes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +58,18 @@ pub(crate) struct PartitionLog {
     pub(super) removing: Cell<bool>,
     /// When housekeeping last looked in while it was closed.
     pub(super) visited: Cell<Option<Instant>>,
+    /// Append time of the last batch of the oldest segment, as the last close knew it.
+    pub(super) oldest_append: Cell<Option<TimestampMs>>,
     /// Raised when the state, a mark or the room for appends has changed.
     pub(super) progress: Signal,
     /// Raised when there is something new to flush.
     pub(super) work: Signal,
+    /// Opening it, while the state says so.
+    pub(super) opening: Attempts,
+    /// Which of its files are read.
+    pub(super) in_use: SegmentsInUse,
+    /// Getting it disk space, while `running.make_room` says so.
+    pub(super) making_room: Attempts,
 }
 
 /// See the diagram of the module.
@@ -110,12 +120,18 @@ pub(super) struct OpenLog {
     pub(super) cache: TailCache,
     /// The file for the next segment.
     pub(super) spare: Option<Spare>,
+    pub(super) index_interval_bytes: u64,
+    /// Whether batches are appended that the active segment's index has no room for.
+    pub(super) index_full: bool,
+    /// The clean entry that this was opened by. As long as nothing changes it is good once more.
+    pub(super) resumed: Option<CleanEntry>,
     /// Bytes of reservations that were not appended yet.
     pub(super) reserved_bytes: u64,
     pub(super) running: Running,
     /// Batches and records since the last flush, for the counters.
     pub(super) unflushed: Unflushed,
     pub(super) last_used: Instant,
+    pub(super) _counted: Counted,
 }
 
 /// Which tasks of a log are running; never two of one kind.
@@ -189,8 +205,12 @@ impl PartitionLog {
             state: RefCell::new(State::Closed(clean)),
             removing: Cell::new(false),
             visited: Cell::new(None),
+            oldest_append: Cell::new(None),
             progress: Signal::default(),
             work: Signal::default(),
+            opening: Attempts::default(),
+            making_room: Attempts::default(),
+            in_use: SegmentsInUse::default(),
         })
     }
 
@@ -215,28 +235,34 @@ impl PartitionLog {
         self.with_open(f).ok();
     }
 
-    /// Opens the log if it is closed, and waits while somebody else opens or closes it.
+    /// Has the log opened if it is closed, and waits for that. May be dropped: the opening goes
+    /// on.
     ///
     /// # Errors
     /// Why it cannot be opened.
     pub(crate) async fn ensure_open(self: &Rc<Self>) -> Result<(), ReserveError> {
+        let mut waited_for = Attempt::default();
         loop {
             let seen = self.progress.version();
             match self.with_open(|open| open.last_used = Clock::monotonic()) {
                 Ok(()) => return Ok(()),
                 Err(NotOpen::Never(error)) => return Err(error),
-                Err(NotOpen::Busy) => self.progress.beyond(seen).await,
+                Err(NotOpen::Busy) => waited_for = self.opening.latest(),
                 Err(NotOpen::Closed) => {
                     if self.context.stopping.get() {
                         return Err(ReserveError::Stopping);
                     }
-                    self.open().await?;
+                    if let Some(error) = self.opening.failure_of(waited_for) {
+                        return Err(error);
+                    }
+                    waited_for = self.start_opening();
                 }
             }
+            self.progress.beyond(seen).await;
         }
     }
 
-    /// What can be read, and what it takes up.
+    /// What can be read, and what it takes up. May be dropped.
     ///
     /// # Errors
     /// Why the log cannot be opened.
@@ -254,9 +280,17 @@ impl PartitionLog {
         self.progress.raise();
     }
 
-    /// Gives the memory of its oldest cached buffer back.
-    pub(super) fn evict_oldest(&self) {
-        self.if_open(|open| open.cache.evict_oldest());
+    /// Log start and end of a log that is closed, as its close left them.
+    pub(super) fn closed_marks(&self) -> Option<(Offset, Offset)> {
+        match &*self.state.borrow() {
+            State::Closed(Some(entry)) => Some((entry.log_start, entry.end_offset)),
+            _ => None,
+        }
+    }
+
+    /// Gives the memory of its oldest cached buffer back. Returns whether there was one.
+    pub(super) fn evict_oldest(&self) -> bool {
+        matches!(self.with_open(|open| open.cache.evict_oldest()), Ok(true))
     }
 
     /// Takes the log out of service for good, and ends the process's service.
@@ -266,26 +300,56 @@ impl PartitionLog {
             return;
         }
         let message = format!("{}: {what}", self.path.directory().display());
-        let error = ReserveError::Unavailable { message: message.clone() };
-        let before = self.state.replace(State::Failed(error));
-        if let State::Open(mut open) = before {
-            open.written_acks.fail_all();
-            open.durable_acks.fail_all();
-        }
+        self.end_service(ReserveError::Unavailable { message: message.clone() });
         self.context.fail(message);
-        self.progress.raise();
+    }
+
+    /// As [`PartitionLog::poison`], if the error says that writes were lost; others are left to
+    /// the caller.
+    pub(super) fn poison_if_lost(&self, error: &std::io::Error) {
+        if is_lost(error) {
+            self.poison(error);
+        }
     }
 
     /// Takes a damaged log out of service. Nothing on disk is changed.
     pub(super) fn quarantine(&self, error: ReserveError) {
         tracing::error!(partition = %self.id, %error, "the partition is out of service");
-        self.context.metrics.quarantined_partitions.add(1);
+        if self.end_service(error) {
+            self.context.metrics.quarantined_partitions.add(1);
+        }
+    }
+
+    /// Answers and lets go of everything. `false` when damage has ended the service already: that
+    /// cause is kept.
+    fn end_service(&self, error: ReserveError) -> bool {
+        if matches!(&*self.state.borrow(), State::Failed(ReserveError::Corrupt(_)) | State::Removed)
+        {
+            return false;
+        }
         let before = self.state.replace(State::Failed(error));
         if let State::Open(mut open) = before {
             open.written_acks.fail_all();
             open.durable_acks.fail_all();
+            self.let_go(&mut open);
         }
         self.progress.raise();
+        true
+    }
+
+    /// Gives back what an open log holds of what the shard's logs share.
+    pub(super) fn let_go(&self, open: &mut OpenLog) {
+        if !open.cache.is_empty() {
+            self.context.forget_cached(self);
+        }
+        if let Some(spare) = open.spare.take() {
+            let context = Rc::clone(&self.context);
+            spawn(async move {
+                if let Err(error) = context.spares.put_back(spare).await {
+                    tracing::warn!(%error, "an unused spare file could not be removed");
+                }
+            });
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! | bytes that are no batch, at or above everything known to be synced | cut there |
 //! | the same below it | corruption: never cut |
 //! | a batch that verifies and does not continue the one before | corruption: never cut |
+//! | a log that ends before, or otherwise than, a clean entry of this replica says | corruption: never cut |
 //! | a cut that was recorded and not finished | finish it first |
 //!
 //! (A header block of somebody else is refused, and a bad index rebuilt, where they are read:
@@ -41,13 +42,35 @@ pub(super) enum TailDecision {
     },
 }
 
+/// Up to where a clean stop of this replica says that everything was synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Vouched {
+    /// Exclusive end of the last batch then.
+    pub(super) end: FilePosition,
+    /// Whether the walk found a batch that ends there, with the header checksum of that time.
+    pub(super) fits: bool,
+}
+
 /// Decides what the end of a walk means.
-pub(super) fn decide_tail(scan: &Scan) -> TailDecision {
+pub(super) fn decide_tail(scan: &Scan, vouched: Option<Vouched>) -> TailDecision {
     let corrupt = |what: String| TailDecision::Corrupt {
         position: scan.end,
         offset: scan.chain.next_offset,
         what,
     };
+    if let Some(Vouched { end, .. }) = vouched.filter(|vouched| scan.end < vouched.end) {
+        let found = match &scan.stop {
+            ScanStop::End => "the file ends".to_owned(),
+            ScanStop::NotABatch { error, .. } => error.to_string(),
+            ScanStop::BrokenChain { what } => what.clone(),
+        };
+        return corrupt(format!("{found}; the last clean stop left a log up to byte {end}"));
+    }
+    if let Some(Vouched { end, fits: false }) = vouched {
+        return corrupt(format!(
+            "no batch ends at byte {end} with the checksum that the last clean stop noted"
+        ));
+    }
     match &scan.stop {
         ScanStop::End => TailDecision::Keep,
         // Sectors of an unsynced group persist in any order, so whatever follows it says nothing.
@@ -107,32 +130,60 @@ mod tests {
 
     #[test]
     fn a_segment_of_good_batches_is_kept_whole() {
-        assert_eq!(decide_tail(&scan(8192, 4096, ScanStop::End)), TailDecision::Keep);
+        assert_eq!(decide_tail(&scan(8192, 4096, ScanStop::End), None), TailDecision::Keep);
     }
 
     #[test]
     fn a_torn_tail_is_cut_at_the_last_good_batch() {
         let cut = TailDecision::Cut { at: FilePosition::new(8192), wipe_end: FilePosition::new(0) };
-        assert_eq!(decide_tail(&scan(8192, 8192, not_a_batch(0))), cut);
+        assert_eq!(decide_tail(&scan(8192, 8192, not_a_batch(0)), None), cut);
     }
 
     #[test]
     fn good_batches_behind_a_torn_one_do_not_save_it_and_are_wiped() {
         let cut =
             TailDecision::Cut { at: FilePosition::new(8192), wipe_end: FilePosition::new(20_000) };
-        assert_eq!(decide_tail(&scan(8192, 5000, not_a_batch(20_000))), cut);
+        assert_eq!(decide_tail(&scan(8192, 5000, not_a_batch(20_000)), None), cut);
     }
 
     #[test]
     fn damage_below_what_was_synced_is_corruption() {
-        let decision = decide_tail(&scan(8192, 8193, not_a_batch(20_000)));
+        let decision = decide_tail(&scan(8192, 8193, not_a_batch(20_000)), None);
         assert!(matches!(decision, TailDecision::Corrupt { .. }), "{decision:?}");
     }
 
     #[test]
     fn a_batch_written_here_that_breaks_the_chain_is_corruption_even_at_the_end() {
         let stop = ScanStop::BrokenChain { what: "epoch 1 after epoch 2".to_owned() };
-        let decision = decide_tail(&scan(8192, 0, stop));
+        let decision = decide_tail(&scan(8192, 0, stop), None);
         assert!(matches!(decision, TailDecision::Corrupt { .. }), "{decision:?}");
+    }
+
+    fn vouched(end: u64, fits: bool) -> Vouched {
+        Vouched { end: FilePosition::new(end), fits }
+    }
+
+    #[test]
+    fn a_torn_tail_below_the_end_of_a_clean_stop_is_corruption() {
+        let decision = decide_tail(&scan(8192, 5000, not_a_batch(0)), Some(vouched(9000, false)));
+        assert!(matches!(decision, TailDecision::Corrupt { .. }), "{decision:?}");
+    }
+
+    #[test]
+    fn a_file_that_ends_before_the_end_of_a_clean_stop_is_corruption() {
+        let decision = decide_tail(&scan(8192, 5000, ScanStop::End), Some(vouched(9000, false)));
+        assert!(matches!(decision, TailDecision::Corrupt { .. }), "{decision:?}");
+    }
+
+    #[test]
+    fn another_batch_at_the_end_of_a_clean_stop_is_corruption() {
+        let decision = decide_tail(&scan(8192, 5000, not_a_batch(0)), Some(vouched(8192, false)));
+        assert!(matches!(decision, TailDecision::Corrupt { .. }), "{decision:?}");
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_of_a_clean_stop_is_cut() {
+        let decision = decide_tail(&scan(8192, 5000, not_a_batch(0)), Some(vouched(8192, true)));
+        assert!(matches!(decision, TailDecision::Cut { .. }), "{decision:?}");
     }
 }

@@ -20,11 +20,12 @@ pub enum FsyncPolicy {
 pub struct LogSettings {
     /// Largest batch, header included, in bytes.
     pub batch_bytes_max: usize,
-    /// A segment rolls before it would pass this length in bytes.
+    /// A segment rolls before it would pass this length in bytes, which it gets on the disk from the
+    /// start or by doubling. One that was begun under another setting keeps that.
     pub segment_bytes: u64,
     /// A segment rolls when its first batch is older than this.
     pub segment_age: Duration,
-    /// Oldest segments are removed while the log is longer than this, in bytes.
+    /// The oldest segment is removed as long as what remains has at least this length in bytes.
     pub retention_bytes: Option<u64>,
     /// Segments are removed when their last batch is older than this.
     pub retention_age: Option<Duration>,

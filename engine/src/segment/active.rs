@@ -13,12 +13,12 @@ use std::io;
 use forebay_format::names::SegmentFile;
 use forebay_format::segment::SEGMENT_HEADER_BYTES;
 use forebay_format::{FilePosition, SegmentHeader};
-
 use futures_util::future::try_join_all;
 
 use super::{ActiveIndex, SegmentPath, Spare};
 use crate::io::{
-    BLOCK_BYTES, BUFFER_BYTES_MAX, BufferPool, DirectFile, block_ceil, rename_durably, replace_file,
+    BLOCK_BYTES, BUFFER_BYTES_MAX, BufferPool, DirectFile, block_ceil, lost, rename_durably,
+    replace_file,
 };
 
 /// Zeros written ahead of the tail at once, in bytes: as much again as the file holds, between
@@ -39,6 +39,8 @@ struct Pending {
     spare: Spare,
     /// The producer table at the segment's start, encoded; `None` when it is empty.
     producers: Option<Vec<u8>>,
+    /// Whether both are on stable storage, in a file that lacks nothing but its name.
+    is_staged: bool,
 }
 
 /// A segment that still grows.
@@ -47,10 +49,8 @@ pub(crate) struct ActiveSegment {
     header: SegmentHeader,
     /// `None` until [`ActiveSegment::create`].
     file: RefCell<Option<DirectFile>>,
-    /// What `stage` makes it from.
+    /// What `create` makes it from.
     pending: RefCell<Option<Pending>>,
-    /// A whole file but for its name.
-    staged: RefCell<Option<Spare>>,
     /// Space that is reserved on the disk. Invariant: no append is admitted beyond it.
     allocated_bytes: Cell<u64>,
     /// Invariant: every block below was written at least once.
@@ -72,8 +72,7 @@ impl ActiveSegment {
             header,
             file: RefCell::new(None),
             allocated_bytes: Cell::new(spare.allocated_bytes),
-            pending: RefCell::new(Some(Pending { spare, producers })),
-            staged: RefCell::new(None),
+            pending: RefCell::new(Some(Pending { spare, producers, is_staged: false })),
             written_bytes: Cell::new(0),
             index: RefCell::new(index),
         }
@@ -91,7 +90,6 @@ impl ActiveSegment {
             header,
             file: RefCell::new(Some(file)),
             pending: RefCell::new(None),
-            staged: RefCell::new(None),
             allocated_bytes: Cell::new(file_bytes),
             written_bytes: Cell::new(block_ceil(end.get())),
             index: RefCell::new(index),
@@ -105,39 +103,57 @@ impl ActiveSegment {
             header,
             file: RefCell::new(None),
             pending: RefCell::new(None),
-            staged: RefCell::new(None),
             allocated_bytes: Cell::new(0),
             written_bytes: Cell::new(0),
             index: RefCell::new(index),
         }
     }
 
-    /// Prepares the segment's file under the name of a spare, as far as it is not: producer table and
-    /// header are on stable storage on return. The segment before may still be written meanwhile.
+    /// Prepares the segment's file under the name of a spare: producer table and header are on stable
+    /// storage on return. The segment before may still be written meanwhile. After an error it can be
+    /// called again, unless the error says that writes were lost.
     pub(crate) async fn stage(&self, path: &SegmentPath, pool: &BufferPool) -> io::Result<()> {
-        let Some(Pending { spare, producers }) = self.pending.take() else { return Ok(()) };
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        let staged = match pending.is_staged {
+            true => Ok(()),
+            false => self.write_start(&pending, path, pool).await,
+        };
+        pending.is_staged = staged.is_ok();
+        self.pending.replace(Some(pending));
+        staged
+    }
+
+    async fn write_start(
+        &self,
+        Pending { spare, producers, .. }: &Pending,
+        path: &SegmentPath,
+        pool: &BufferPool,
+    ) -> io::Result<()> {
         if let Some(table) = producers {
             let name = path.file(SegmentFile::Producers, self.header.base_offset);
-            replace_file(name, table).await?;
+            replace_file(name, table.clone()).await?;
         }
         let mut block = pool.take(SEGMENT_HEADER_BYTES);
         let header = block.bytes_mut().first_chunk_mut::<SEGMENT_HEADER_BYTES>();
         self.header.encode(header.expect("every buffer holds a block"));
-        spare.file.write(&block.freeze(SEGMENT_HEADER_BYTES), 0).await?;
-        spare.file.sync().await?;
-        self.staged.replace(Some(spare));
-        Ok(())
+        spare.file.write(&block.freeze(SEGMENT_HEADER_BYTES), 0).await.map_err(lost)?;
+        spare.file.sync().await
     }
 
     /// Makes the segment's file, unless it is there. When this returns, producer table and header
-    /// are on stable storage under their names; before, the segment's name does not exist.
+    /// are on stable storage under their names; before, the segment's name does not exist. After an
+    /// error it can be called again, as [`ActiveSegment::stage`] can.
     pub(crate) async fn create(&self, path: &SegmentPath, pool: &BufferPool) -> io::Result<()> {
         self.stage(path, pool).await?;
-        let Some(spare) = self.staged.take() else { return Ok(()) };
+        let Some(pending) = self.pending.take() else { return Ok(()) };
         let name = path.file(SegmentFile::Log, self.header.base_offset);
-        rename_durably(spare.file.path().to_owned(), name.clone()).await?;
+        let spare = &pending.spare;
+        if let Err(error) = rename_durably(spare.file.path().to_owned(), name.clone()).await {
+            self.pending.replace(Some(pending));
+            return Err(error);
+        }
         self.written_bytes.set(spare.written_bytes.max(SEGMENT_HEADER_BYTES as u64));
-        self.file.replace(Some(spare.file.renamed(name)));
+        self.file.replace(Some(pending.spare.file.renamed(name)));
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 
 mod active;
 mod active_index;
+mod in_use;
 mod name;
 mod scan;
 mod sealed;
@@ -13,6 +14,7 @@ mod spare;
 
 pub(crate) use active::{ActiveSegment, write_zeros};
 pub(crate) use active_index::{ActiveIndex, REBUILD_INTERVAL_BYTES};
+pub(crate) use in_use::{SegmentUse, SegmentsInUse};
 pub(crate) use name::SegmentPath;
 pub(crate) use scan::{Chain, Scan, ScanStop, scan};
 pub(crate) use sealed::{SealedSegment, SegmentError, SegmentReader, corrupt, read_header};

@@ -13,10 +13,7 @@ use forebay_format::{
 };
 use memchr::memmem;
 
-use crate::io::{DirectFile, block_ceil, block_floor};
-
-/// Bytes of one read.
-const READ_BYTES: u64 = 1 << 20;
+use crate::io::{DirectFile, READ_BYTES, block_ceil, block_floor};
 
 /// What one batch hands on to the next: the next one must continue it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +79,8 @@ pub(crate) enum ScanStop {
     NotABatch {
         /// What was wrong with them.
         error: BatchError,
-        /// Exclusive end of the last batch header written here in this life of the file that is
-        /// found anywhere behind; 0 when there is none.
+        /// Exclusive end of whatever batch written here in this life of the file reaches furthest,
+        /// by the headers found anywhere behind; 0 when there is none.
         later_batches_end: FilePosition,
     },
     /// At a batch that was written here, and does not continue the one before.
@@ -134,6 +131,11 @@ pub(crate) async fn scan(
                 break ScanStop::NotABatch { error, later_batches_end: later.end };
             }
         };
+        if batch.local.durable_upto > position {
+            let upto = batch.local.durable_upto;
+            let what = format!("it says that byte {upto} was synced before it was written");
+            break ScanStop::BrokenChain { what };
+        }
         durable_upto = durable_upto.max(batch.local.durable_upto);
         if let Err(what) = chain.advance(&batch) {
             break ScanStop::BrokenChain { what };
@@ -227,15 +229,18 @@ impl<'a> Window<'a> {
         let magic = forebay_format::batch::MAGIC.to_le_bytes();
         let mut position = from.get();
         while position + HEADER_BYTES as u64 <= self.file_bytes {
-            let bytes = self.at(position, usize::try_from(READ_BYTES).unwrap_or(1 << 20)).await?;
+            let bytes =
+                self.at(position, usize::try_from(READ_BYTES).unwrap_or(usize::MAX)).await?;
             if bytes.len() < HEADER_BYTES {
                 break;
             }
             for at in memmem::find_iter(bytes, &magic) {
                 let place = FilePosition::new(position + at as u64);
-                if let Ok(batch) = written_here(&bytes[at..], header, place) {
+                if let Ok(batch) = written_here(&bytes[at..], header, place)
+                    && batch.local.durable_upto <= place
+                {
                     later.durable_upto = later.durable_upto.max(batch.local.durable_upto);
-                    later.end = place + batch.batch_bytes() as u64;
+                    later.end = later.end.max(place + batch.batch_bytes() as u64);
                 }
             }
             // A header may begin in the last bytes of this stretch and end in the next.

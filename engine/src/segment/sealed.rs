@@ -13,8 +13,12 @@ use forebay_format::{
     FileError, FilePosition, Offset, SegmentHeader, SegmentIdentity, TimestampMs,
 };
 
-use super::{ActiveIndex, Chain, REBUILD_INTERVAL_BYTES, ScanStop, SegmentPath, scan};
+use super::{
+    ActiveIndex, Chain, REBUILD_INTERVAL_BYTES, ScanStop, SegmentPath, SegmentUse, SegmentsInUse,
+    scan,
+};
 use crate::io::{DirectFile, IndexMap, replace_file};
+use crate::runtime::{Signal, spawn};
 
 /// A segment cannot be read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -104,7 +108,17 @@ pub(crate) struct SealedSegment {
     /// Whether the file has its final length and index. Invariant: until then the file is neither
     /// opened anew nor retired.
     finished: Cell<bool>,
+    finished_raised: Signal,
     reader: RefCell<Weak<SegmentReader>>,
+    /// Invariant: there is one while the file is being opened. So its index is never made by two.
+    opening: RefCell<Option<Rc<Opening>>>,
+}
+
+/// The opening of a segment, for all who wait for it.
+#[derive(Debug, Default)]
+struct Opening {
+    outcome: RefCell<Option<Result<Rc<SegmentReader>, SegmentError>>>,
+    done: Signal,
 }
 
 impl SealedSegment {
@@ -116,7 +130,9 @@ impl SealedSegment {
             file_bytes,
             last_append: Cell::new(None),
             finished: Cell::new(true),
+            finished_raised: Signal::default(),
             reader: RefCell::default(),
+            opening: RefCell::default(),
         }
     }
 
@@ -130,6 +146,7 @@ impl SealedSegment {
     /// Says that the file has its final form, or will never get it.
     pub(crate) fn finish(&self) {
         self.finished.set(true);
+        self.finished_raised.raise();
     }
 
     /// Whether it may be opened and retired.
@@ -142,26 +159,72 @@ impl SealedSegment {
         self.last_append.get()
     }
 
-    /// Whether somebody reads it now.
-    pub(crate) fn is_read(&self) -> bool {
-        self.reader.borrow().strong_count() > 0
+    /// Whether it is being opened now. It must not be retired then: its index could be written
+    /// anew after it was removed.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.opening.borrow().is_some()
     }
 
-    /// Opens it, or shares the reader that is open.
+    /// Opens it once it is finished, or shares the reader that is open. May be dropped: the
+    /// opening goes on.
     ///
     /// # Errors
     /// See [`SegmentError`].
     pub(crate) async fn reader(
-        &self,
+        self: &Rc<Self>,
         path: &SegmentPath,
         identity: &SegmentIdentity,
+        in_use: &SegmentsInUse,
     ) -> Result<Rc<SegmentReader>, SegmentError> {
         if let Some(open) = self.reader.borrow().upgrade() {
             return Ok(open);
         }
-        let opened = SegmentReader::open(path, identity, self.base_offset, self.end_offset).await?;
+        let opening = self.start_opening(path, identity, in_use);
+        loop {
+            let seen = opening.done.version();
+            if let Some(outcome) = &*opening.outcome.borrow() {
+                return outcome.clone();
+            }
+            opening.done.beyond(seen).await;
+        }
+    }
+
+    fn start_opening(
+        self: &Rc<Self>,
+        path: &SegmentPath,
+        identity: &SegmentIdentity,
+        in_use: &SegmentsInUse,
+    ) -> Rc<Opening> {
+        if let Some(under_way) = &*self.opening.borrow() {
+            return Rc::clone(under_way);
+        }
+        let opening = Rc::new(Opening::default());
+        self.opening.replace(Some(Rc::clone(&opening)));
+        let used = in_use.begin(self.base_offset);
+        let (segment, answer) = (Rc::clone(self), Rc::clone(&opening));
+        let (path, identity) = (path.clone(), *identity);
+        spawn(async move {
+            let outcome = segment.open(&path, &identity, used).await;
+            segment.opening.take();
+            answer.outcome.replace(Some(outcome));
+            answer.done.raise();
+        });
+        opening
+    }
+
+    async fn open(
+        &self,
+        path: &SegmentPath,
+        identity: &SegmentIdentity,
+        used: SegmentUse,
+    ) -> Result<Rc<SegmentReader>, SegmentError> {
+        while !self.is_finished() {
+            let seen = self.finished_raised.version();
+            self.finished_raised.beyond(seen).await;
+        }
+        let range = (self.base_offset, self.end_offset);
+        let opened = Rc::new(SegmentReader::open(path, identity, range, used).await?);
         self.last_append.set(Some(opened.summary.last_append_time));
-        let opened = Rc::new(opened);
         *self.reader.borrow_mut() = Rc::downgrade(&opened);
         Ok(opened)
     }
@@ -174,14 +237,15 @@ pub(crate) struct SegmentReader {
     pub(crate) header: SegmentHeader,
     summary: IndexSummary,
     index: IndexMap,
+    _used: SegmentUse,
 }
 
 impl SegmentReader {
     async fn open(
         path: &SegmentPath,
         identity: &SegmentIdentity,
-        base_offset: Offset,
-        end_offset: Offset,
+        (base_offset, end_offset): (Offset, Offset),
+        used: SegmentUse,
     ) -> Result<Self, SegmentError> {
         let log = path.file(SegmentFile::Log, base_offset);
         let file = DirectFile::open(log.clone()).await.map_err(SegmentError::io(log))?;
@@ -205,7 +269,7 @@ impl SegmentReader {
                 .map_err(|error| SegmentError::Header { path: index_path, error })?;
             (summary, map)
         };
-        Ok(Self { file, header, summary, index })
+        Ok(Self { file, header, summary, index, _used: used })
     }
 
     /// Exclusive end of the last batch.

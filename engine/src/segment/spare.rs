@@ -2,13 +2,17 @@
 //!
 //! A segment that retention retires keeps its blocks and goes into the shard's `spare` folder, and
 //! the next segment is made from it: blocks that were written before cost no journal commit when
-//! they are written again. A spare is named `<sequence>-<bytes written before>.log`.
+//! they are written again. Only a segment of about the same size gets it, so that a small log does not
+//! pin a large file, and none outgrows what it retains. A spare is named `<sequence>-<bytes written before>.log`.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::PathBuf;
 
-use crate::io::{DirectFile, create_directories, file_names, rename_durably, sync_directory};
+use crate::io::{
+    DirectFile, create_directories, directory_names, file_names, remove_tree, rename_durably,
+    sync_directory,
+};
 
 /// Retired files that are kept for reuse by one shard; what goes beyond is removed.
 const SPARES_MAX: usize = 2;
@@ -56,12 +60,40 @@ impl SpareFiles {
         Ok(Self { directory, next_name: Cell::new(next), idle: RefCell::new(idle) })
     }
 
-    /// A file of at least `bytes`, all allocated: a retired one if there is any.
+    /// Removes the folders of shards from `shards` on: an earlier run had more of them.
+    pub(crate) async fn remove_of_absent_shards(spare: PathBuf, shards: usize) -> io::Result<()> {
+        for name in directory_names(spare.clone()).await? {
+            if name.parse::<usize>().is_ok_and(|shard| shard >= shards) {
+                remove_tree(spare.join(name)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of disk that a file of `bytes` takes up besides what a spare has already.
+    pub(crate) fn missing_bytes(&self, bytes: u64) -> u64 {
+        let idle = self.idle.borrow();
+        fitting(&idle, bytes).map_or(bytes, |at| bytes.saturating_sub(idle[at].1))
+    }
+
+    /// Removes an idle spare. Returns whether there was one.
+    pub(crate) async fn give_up_one(&self) -> io::Result<bool> {
+        let given_up = self.idle.borrow_mut().pop();
+        match given_up {
+            Some((path, _)) => remove(path).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// A file of `bytes`, all allocated: a retired one if one of about this size is there.
     ///
     /// # Errors
     /// `StorageFull` when the disk has no room for it.
     pub(crate) async fn take(&self, bytes: u64) -> io::Result<Spare> {
-        let retired = self.idle.borrow_mut().pop();
+        let retired = {
+            let mut idle = self.idle.borrow_mut();
+            fitting(&idle, bytes).map(|at| idle.swap_remove(at))
+        };
         let (file, path, written) = if let Some((path, written)) = retired {
             (DirectFile::open(path.clone()).await?, path, written)
         } else {
@@ -80,7 +112,11 @@ impl SpareFiles {
             }
             return Err(error);
         }
-        Ok(Spare { file, allocated_bytes: length.max(bytes), written_bytes: written.min(length) })
+        if length > bytes {
+            file.truncate(bytes).await?;
+        }
+        let written_bytes = written.min(length).min(bytes);
+        Ok(Spare { file, allocated_bytes: bytes, written_bytes })
     }
 
     /// Gives an unused spare back.
@@ -96,10 +132,16 @@ impl SpareFiles {
     }
 
     /// Takes a segment's file that is no longer part of any log, and that nobody reads, or
-    /// removes it where there are enough. Its old name is gone, durably, on return.
-    pub(crate) async fn retire(&self, path: PathBuf, written_bytes: u64) -> io::Result<()> {
+    /// removes it where there are enough or none is to be kept. Its old name is gone, durably, on
+    /// return.
+    pub(crate) async fn retire(
+        &self,
+        path: PathBuf,
+        written_bytes: u64,
+        keep: bool,
+    ) -> io::Result<()> {
         let parent = path.parent().map(ToOwned::to_owned).unwrap_or_default();
-        if self.idle.borrow().len() < SPARES_MAX {
+        if keep && self.idle.borrow().len() < SPARES_MAX {
             let spare = self.fresh_path(written_bytes);
             rename_durably(path, spare.clone()).await?;
             self.idle.borrow_mut().push((spare, written_bytes));
@@ -116,6 +158,36 @@ impl SpareFiles {
     }
 }
 
+/// Which of the spares a segment of `bytes` may have: at least half as long, so that it is worth it,
+/// and at most twice, so that not much is thrown away.
+fn fitting(idle: &[(PathBuf, u64)], bytes: u64) -> Option<usize> {
+    idle.iter().position(|&(_, length)| length >= bytes / 2 && length <= bytes.saturating_mul(2))
+}
+
 async fn remove(path: PathBuf) -> io::Result<()> {
     crate::io::remove_file(path).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_gets_a_spare_of_about_its_size_and_no_other() {
+        let idle = |lengths: &[u64]| -> Vec<_> {
+            lengths.iter().map(|&length| (PathBuf::new(), length)).collect()
+        };
+        let rows: [(&[u64], u64, Option<usize>); 7] = [
+            (&[], 100, None),
+            (&[100], 100, Some(0)),
+            (&[50], 100, Some(0)),
+            (&[49], 100, None),
+            (&[200], 100, Some(0)),
+            (&[201], 100, None),
+            (&[1000, 90], 100, Some(1)),
+        ];
+        for (lengths, bytes, expected) in rows {
+            assert_eq!(fitting(&idle(lengths), bytes), expected, "{lengths:?} for {bytes}");
+        }
+    }
 }

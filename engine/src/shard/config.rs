@@ -20,7 +20,7 @@ pub struct ShardConfig {
     pub shard: ShardIndex,
     /// Whose data it is.
     pub cluster: ClusterId,
-    /// Bytes of buffers for appends in flight and the tail cache together.
+    /// Bytes of buffers for appends in flight, the tail cache and what is read ahead, together.
     pub memory_bytes: u64,
     /// When appended bytes are synced.
     pub fsync: FsyncPolicy,

@@ -55,7 +55,7 @@ impl PartitionRef {
     }
 
     /// Room for a batch of `bytes`, header included. Waits for memory and disk space: this is what
-    /// holds a fast producer back.
+    /// holds a fast producer back. May be dropped, or left unpolled, at any time.
     ///
     /// # Errors
     /// Why there will be none. For a partition of another shard that is told by the append instead.
@@ -84,7 +84,7 @@ impl PartitionRef {
         }
     }
 
-    /// What can be read, and what it takes up. Opens the log.
+    /// What can be read, and what it takes up. Opens the log. May be dropped at any time.
     ///
     /// # Errors
     /// Why the log cannot be opened.
@@ -96,7 +96,7 @@ impl PartitionRef {
         }
     }
 
-    /// A reader that begins at `start`.
+    /// A reader that begins at `start`. May be dropped, or left unpolled, at any time.
     ///
     /// # Errors
     /// `OutOfRange` with the range; why the log cannot be opened or read.

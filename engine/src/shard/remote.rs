@@ -2,15 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::rc::Rc;
 
 use async_channel::{Receiver, Sender};
 use forebay_format::PartitionId;
+use futures_util::future::{Either, select};
 
 use super::inbox::{RemoteAppend, RemoteRun, Request, ShardAddress};
 use crate::log::{
     AppendError, Completed, Completion, CompletionQueue, CursorStart, IncomingBatch,
-    PartitionStatus, ReadError, ReserveError, Run,
+    PartitionStatus, ReadError, ReserveError, Run, WeakQueue,
 };
 use crate::runtime::{Signal, spawn};
 
@@ -107,16 +109,24 @@ impl Peer {
         let holding = Rc::clone(&held);
         spawn(async move {
             if requests.send(session).await.is_err() {
-                return;
+                let refused = AppendError::Refused(ReserveError::Stopping);
+                return fail_all(&queue, &holding, &refused);
             }
-            while let Ok(completed) = answered.recv().await {
-                let Some(queue) = queue.upgrade() else { return };
+            // To the end, even when nobody waits for the answers any more: what is held stands for
+            // batches that still wait at the other shard.
+            while let Some(completed) = next_answers(&answered, &requests).await {
+                let queue = queue.upgrade();
                 for answer in completed {
                     release(&mut holding.borrow_mut(), answer.token);
-                    queue.push(answer);
+                    if let Some(queue) = &queue {
+                        queue.push(answer);
+                    }
                 }
-                queue.wake();
+                if let Some(queue) = queue {
+                    queue.wake();
+                }
             }
+            fail_all(&queue, &holding, &AppendError::Indeterminate);
         });
         Session { appends, held }
     }
@@ -155,6 +165,32 @@ fn release(held: &mut VecDeque<(u64, RemoteReservation)>, token: u64) {
     if let Some(at) = held.iter().position(|(waiting, _)| *waiting == token) {
         held.remove(at);
     }
+}
+
+/// The next answers; `None` when no more will come. A shard that is gone does not let go of the
+/// requests that it never took, but of its inbox.
+async fn next_answers(
+    answered: &Receiver<Vec<Completed>>,
+    requests: &Sender<Request>,
+) -> Option<Vec<Completed>> {
+    match select(pin!(answered.recv()), pin!(requests.closed())).await {
+        Either::Left((completed, _)) => completed.ok(),
+        Either::Right(_) => answered.try_recv().ok(),
+    }
+}
+
+/// Answers what the other shard has not answered, and will not.
+fn fail_all(
+    queue: &WeakQueue,
+    held: &RefCell<VecDeque<(u64, RemoteReservation)>>,
+    why: &AppendError,
+) {
+    let unanswered = held.take();
+    let Some(queue) = queue.upgrade() else { return };
+    for (token, _room) in unanswered {
+        queue.push(Completed { token, outcome: Err(why.clone()) });
+    }
+    queue.wake();
 }
 
 /// A cursor that runs on another core.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use forebay_format::{CleanEntry, PartitionId};
+use futures_util::StreamExt;
 
 use super::inbox::{Inbox, RemoteAppend, RemoteRun, Request, ShardAddress};
 use super::partition_ref::{PartitionRef, Place};
 use super::remote::Peer;
-use super::{PartitionSpec, RemoveError, ShardConfig, StartError, shard_of};
+use super::{PartitionSpec, RemoveError, ShardConfig, ShardIndex, StartError, shard_of};
 use crate::clock::Clock;
 use crate::io::{BufferPool, probe_direct_io};
 use crate::log::{
@@ -26,6 +27,12 @@ use crate::segment::SpareFiles;
 
 /// How often a shard looks after its logs: retention, age, idle logs.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+
+/// One part in this many of a shard's memory is for what readers have read ahead.
+const READ_AHEAD_SHARE: u64 = 8;
+
+/// Logs that are closed at once when the shard stops.
+const CLOSING_MAX: usize = 64;
 
 /// One core's partitions. Clones are handles to the same shard; all stay on its executor.
 #[derive(Clone)]
@@ -53,10 +60,14 @@ impl Shard {
         clean: Vec<CleanEntry>,
     ) -> Result<Self, StartError> {
         probe_direct_io(&config.data).await?;
-        let spare = config.data.join("spare").join(config.shard.to_string());
-        let spares = SpareFiles::open(spare)
-            .await
-            .map_err(|source| StartError::Io { shard: config.shard, source })?;
+        let failed = |source| StartError::Io { shard: config.shard, source };
+        let spare = config.data.join("spare");
+        if config.shard == ShardIndex::new(0) {
+            let shards = addresses.len();
+            SpareFiles::remove_of_absent_shards(spare.clone(), shards).await.map_err(failed)?;
+        }
+        let spare = spare.join(config.shard.to_string());
+        let spares = SpareFiles::open(spare).await.map_err(failed)?;
         let context = Rc::new(LogContext {
             data: config.data.clone(),
             cluster: config.cluster,
@@ -64,7 +75,8 @@ impl Shard {
             index_interval_bytes: config.index_interval_bytes,
             disk_reserve_bytes: config.disk_reserve_bytes,
             clock: config.clock.clone(),
-            pool: BufferPool::new(config.memory_bytes),
+            pool: BufferPool::new(config.memory_bytes - config.memory_bytes / READ_AHEAD_SHARE),
+            read_ahead: BufferPool::new(config.memory_bytes / READ_AHEAD_SHARE),
             spares,
             metrics: Arc::default(),
             stopping: false.into(),
@@ -146,9 +158,15 @@ impl Shard {
         self.0.context.stopping.set(true);
         let logs: Vec<_> = self.0.logs.borrow().values().cloned().collect();
         let mut entries: Vec<CleanEntry> = self.0.clean.take().into_values().collect();
-        for log in logs {
-            entries.extend(log.close().await);
-            log.wake_readers();
+        let mut closing = futures_util::stream::iter(logs)
+            .map(|log| async move {
+                let entry = log.close().await;
+                log.wake_readers();
+                entry
+            })
+            .buffer_unordered(CLOSING_MAX);
+        while let Some(entry) = closing.next().await {
+            entries.extend(entry);
         }
         if self.0.context.fatal.borrow().is_some() {
             // The failed log's state is not known, and the others' files are on the same disk.
