@@ -11,8 +11,9 @@ use forebay_format::{
 };
 use forebay_proto::v1;
 
+use super::chunks::Pieces;
 use super::open::Identity;
-use super::request::{Content, Pieces};
+use super::request::Content;
 use crate::clock;
 use crate::grpc::status::{Failure, Refusal};
 

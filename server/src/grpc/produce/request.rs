@@ -5,25 +5,18 @@
 //! opening message, plain records, and any order of fields that is legal but unusual, is put together
 //! and given to prost.
 
-use std::collections::VecDeque;
-
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use forebay_format::limits::HEADER_BYTES;
 use forebay_proto::v1;
 use prost::Message;
-use smallvec::SmallVec;
 
+use super::chunks::{Chunks, Pieces};
+use super::fields::{FIELDS_BYTES_MAX, Fields, read_fields};
 use crate::grpc::frame::PREFIX_BYTES;
 use crate::grpc::status::Refusal;
 
 /// A gRPC message, its prefix not counted. The limit of stock clients, and of what is put together here.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Fields before the raw batch, at most: two tags with lengths, and five numbers with tags.
-const FIELDS_BYTES_MAX: usize = 2 * 6 + 5 * 11;
-
-/// A batch's payload, in the pieces that it arrived in.
-pub(super) type Pieces = SmallVec<[Bytes; 2]>;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,16 +32,6 @@ pub(super) enum Request {
 pub(super) struct Batch {
     pub(super) fields: Fields,
     pub(super) content: Content,
-}
-
-/// Its numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Fields {
-    pub(super) request_id: u64,
-    pub(super) partition: u32,
-    pub(super) write_concern: i32,
-    pub(super) write_concern_replicas: u32,
-    pub(super) timeout_ms: u32,
 }
 
 /// Its records.
@@ -94,106 +77,13 @@ impl From<v1::ProduceRequest> for Request {
 
 /// Cuts all of `bytes` into header and payload.
 fn raw(bytes: &mut Chunks) -> Content {
-    if bytes.len < HEADER_BYTES {
-        return Content::RawTooShort { bytes: bytes.len };
+    if bytes.len() < HEADER_BYTES {
+        return Content::RawTooShort { bytes: bytes.len() };
     }
     let mut header = [0; HEADER_BYTES];
     bytes.copy_to(&mut header);
-    let payload = bytes.take(bytes.len);
+    let payload = bytes.take(bytes.len());
     Content::Raw { header, payload }
-}
-
-/// Bytes that have arrived, as they arrived.
-#[derive(Debug, Default)]
-struct Chunks {
-    chunks: VecDeque<Bytes>,
-    len: usize,
-}
-
-impl From<Bytes> for Chunks {
-    fn from(bytes: Bytes) -> Self {
-        let mut chunks = Self::default();
-        chunks.push(bytes);
-        chunks
-    }
-}
-
-impl Chunks {
-    fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
-            self.len += chunk.len();
-            self.chunks.push_back(chunk);
-        }
-    }
-
-    /// Copies the first bytes without taking them; all of `target` must be there.
-    fn peek<'a>(&'a self, target: &'a mut [u8]) -> &'a [u8] {
-        let wanted = target.len();
-        match self.chunks.front() {
-            Some(front) if front.len() >= wanted => &front[..wanted],
-            _ => {
-                let mut at = 0;
-                for chunk in &self.chunks {
-                    let part = chunk.len().min(wanted - at);
-                    target[at..at + part].copy_from_slice(&chunk[..part]);
-                    at += part;
-                }
-                target
-            }
-        }
-    }
-
-    fn skip(&mut self, mut bytes: usize) {
-        self.len -= bytes;
-        while bytes > 0 {
-            let front = self.chunks.front_mut().expect("as many bytes as were counted");
-            let part = front.len().min(bytes);
-            front.advance(part);
-            bytes -= part;
-            if front.is_empty() {
-                self.chunks.pop_front();
-            }
-        }
-    }
-
-    fn copy_to(&mut self, target: &mut [u8]) {
-        let bytes = target.len();
-        let found = self.peek(target);
-        // `peek` may have answered with the chunk itself.
-        if found.as_ptr() != target.as_ptr() {
-            let chunk = self.chunks.front().expect("just peeked at");
-            target.copy_from_slice(&chunk[..bytes]);
-        }
-        self.skip(bytes);
-    }
-
-    /// Takes the next bytes as they lie.
-    fn take(&mut self, mut bytes: usize) -> Pieces {
-        self.len -= bytes;
-        let mut taken = Pieces::new();
-        while bytes > 0 {
-            let front = self.chunks.front_mut().expect("as many bytes as were counted");
-            if front.len() <= bytes {
-                bytes -= front.len();
-                taken.extend(self.chunks.pop_front());
-            } else {
-                taken.push(front.split_to(bytes));
-                bytes = 0;
-            }
-        }
-        taken
-    }
-
-    /// Takes the next bytes in one piece; copies when they lie in several.
-    fn take_together(&mut self, bytes: usize) -> Bytes {
-        let mut pieces = self.take(bytes);
-        if pieces.len() <= 1 {
-            return pieces.pop().unwrap_or_default();
-        }
-        let mut together = BytesMut::with_capacity(bytes);
-        pieces.iter().for_each(|piece| together.extend_from_slice(piece));
-        together.freeze()
-    }
 }
 
 /// Cuts the bytes of a request stream into messages.
@@ -212,7 +102,7 @@ impl Messages {
 
     /// Bytes that have arrived and were not given out as messages.
     pub(super) fn unfinished_bytes(&self) -> usize {
-        self.chunks.len
+        self.chunks.len()
     }
 
     /// The next message, if all of it has arrived.
@@ -222,10 +112,10 @@ impl Messages {
     pub(super) fn next(&mut self) -> Result<Option<Request>, Refusal> {
         let length = match self.message {
             Some(length) => length,
-            None if self.chunks.len < PREFIX_BYTES => return Ok(None),
+            None if self.chunks.len() < PREFIX_BYTES => return Ok(None),
             None => self.read_prefix()?,
         };
-        if self.chunks.len < length {
+        if self.chunks.len() < length {
             return Ok(None);
         }
         self.message = None;
@@ -264,80 +154,6 @@ impl Messages {
         let mut header = [0; HEADER_BYTES];
         self.chunks.copy_to(&mut header);
         Content::Raw { header, payload: self.chunks.take(bytes - HEADER_BYTES) }
-    }
-}
-
-/// Tags of the fields, with their wire types.
-mod tag {
-    pub(super) const BATCH: u8 = 2 << 3 | 2;
-    pub(super) const REQUEST_ID: u8 = 1 << 3;
-    pub(super) const PARTITION: u8 = 2 << 3;
-    pub(super) const WRITE_CONCERN: u8 = 3 << 3;
-    pub(super) const WRITE_CONCERN_REPLICAS: u8 = 4 << 3;
-    pub(super) const TIMEOUT_MS: u8 = 5 << 3;
-    pub(super) const RAW_BATCH: u8 = 6 << 3 | 2;
-}
-
-/// Reads the start of a message of `length` bytes that ends with a raw batch: the fields before it, and
-/// how many bytes they take up. Nothing, when the message looks different in any way.
-fn read_fields(start: &[u8], length: usize) -> Option<(Fields, usize)> {
-    let mut cursor = Cursor { bytes: start, at: 0 };
-    if cursor.byte()? != tag::BATCH || cursor.length()? != length - cursor.at {
-        return None;
-    }
-    let mut fields = Fields::default();
-    loop {
-        match cursor.byte()? {
-            tag::REQUEST_ID => fields.request_id = cursor.varint()?,
-            tag::PARTITION => fields.partition = cursor.small()?,
-            tag::WRITE_CONCERN => fields.write_concern = cursor.small()?.try_into().ok()?,
-            tag::WRITE_CONCERN_REPLICAS => fields.write_concern_replicas = cursor.small()?,
-            tag::TIMEOUT_MS => fields.timeout_ms = cursor.small()?,
-            tag::RAW_BATCH => {
-                return (cursor.length()? == length - cursor.at).then_some((fields, cursor.at));
-            }
-            _ => return None,
-        }
-    }
-}
-
-/// Reads protobuf's variable-length numbers.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    #[inline]
-    fn byte(&mut self) -> Option<u8> {
-        let byte = *self.bytes.get(self.at)?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    #[inline]
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..63).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        let last = self.byte()?;
-        (last <= 1).then(|| value | u64::from(last) << 63)
-    }
-
-    /// A number of 32 bits. What does not fit is left to prost.
-    #[inline]
-    fn small(&mut self) -> Option<u32> {
-        self.varint()?.try_into().ok()
-    }
-
-    #[inline]
-    fn length(&mut self) -> Option<usize> {
-        self.varint()?.try_into().ok()
     }
 }
 

@@ -12,25 +12,21 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use forebay_engine::{
-    Completed, Completion, CompletionQueue, PartitionRef, Reservation, ReserveError,
-};
+use forebay_engine::{Completed, Completion, CompletionQueue, PartitionRef, Reservation};
 use futures_util::future::LocalBoxFuture;
 use http_body::Frame;
 use hyper::body::Incoming;
 
-use super::concern::{self, Concern};
+use super::admission::{Blocked, Open, Prepared, Wait};
 use super::deadline::Deadline;
 use super::in_flight::{InFlight, Lane, Waiting};
 use super::input::Input;
 use super::open::{self, Identity};
-use super::prepare;
 use super::request::{Batch, Request};
 use super::results::Results;
 use crate::catalog::ServedTopic;
 use crate::clock;
 use crate::grpc::connection::{ConnectionUse, InFlightBytes, UnfinishedBytes};
-use crate::grpc::convert::REPLICAS;
 use crate::grpc::frame;
 use crate::grpc::services::{Services, add};
 use crate::grpc::status::{Failure, Refusal};
@@ -41,9 +37,6 @@ const BYTES_PER_TURN: usize = 1024 * 1024;
 
 /// Batches and refusals of a stream that may wait for their answer, whatever their size.
 const IN_FLIGHT_MAX: usize = 32 * 1024;
-
-/// For batches that do not say.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a client that was told that the node drains may take to end its stream.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -72,42 +65,6 @@ enum State {
     Opening(LocalBoxFuture<'static, Result<(Rc<ServedTopic>, Identity), Failure>>),
     Open(Box<Open>),
     Ended,
-}
-
-/// A stream that knows its topic.
-struct Open {
-    topic: Rc<ServedTopic>,
-    identity: Identity,
-    /// By partition; those that were used.
-    partitions: Vec<Option<PartitionRef>>,
-    /// A batch that waits for room. The stream is not read from meanwhile.
-    blocked: Option<Blocked>,
-}
-
-struct Blocked {
-    batch: Prepared,
-    partition: PartitionRef,
-    wait: Wait,
-}
-
-/// A batch that can be appended.
-struct Prepared {
-    waiting: Waiting,
-    incoming: forebay_engine::IncomingBatch,
-}
-
-enum Wait {
-    /// For answers to other batches of the connection.
-    Connection,
-    /// For memory or disk space of the log.
-    Log(LocalBoxFuture<'static, Result<Reservation, ReserveError>>),
-}
-
-impl Wait {
-    fn for_log(partition: &PartitionRef, bytes: usize) -> Self {
-        let partition = partition.clone();
-        Self::Log(Box::pin(async move { partition.reserve(bytes).await }))
-    }
 }
 
 enum Drain {
@@ -158,8 +115,7 @@ impl Session {
                     Poll::Pending => return,
                     Poll::Ready(Err(failure)) => self.fail(failure),
                     Poll::Ready(Ok((topic, identity))) => {
-                        let open = Open { topic, identity, partitions: Vec::new(), blocked: None };
-                        self.state = State::Open(Box::new(open));
+                        self.state = State::Open(Box::new(Open::new(topic, identity)));
                     }
                 },
                 State::New | State::Open(_) => match self.input.poll_next(cx) {
@@ -351,59 +307,6 @@ impl Session {
     fn is_finished(&self) -> bool {
         let blocked = matches!(&self.state, State::Open(open) if open.blocked.is_some());
         self.input_ended && self.in_flight.is_empty() && !blocked
-    }
-}
-
-impl Open {
-    /// Checks a batch, and finds its partition. A refusal comes with the lane's concern.
-    fn prepare(
-        &mut self,
-        batch: Batch,
-        now: Instant,
-        draining: bool,
-    ) -> Result<(PartitionRef, Prepared), (Concern, Box<Failure>)> {
-        let Batch { fields, content } = batch;
-        let concern = concern::requested(
-            fields.write_concern,
-            fields.write_concern_replicas,
-            self.topic.settings.write_concern,
-        )
-        .and_then(|wanted| concern::resolve(wanted, REPLICAS))
-        .map_err(|refusal| (Concern::AtOnce, Box::new(refusal.into())))?;
-        let refused = |failure: Failure| (concern, Box::new(failure));
-        if draining {
-            return Err(refused(Refusal::Stopping.into()));
-        }
-        let partition = self.partition(fields.partition).map_err(|r| refused(r.into()))?;
-        let limit = self.topic.settings.max_batch_size.as_usize();
-        let incoming = prepare::batch(content, &self.identity, limit).map_err(refused)?;
-        let timeout = match fields.timeout_ms {
-            0 => TIMEOUT,
-            millis => Duration::from_millis(millis.into()),
-        };
-        let waiting = Waiting {
-            request_id: fields.request_id,
-            lane: Lane { partition: fields.partition, concern },
-            bytes: incoming.batch_bytes(),
-            deadline: now + timeout,
-        };
-        Ok((partition, Prepared { waiting, incoming }))
-    }
-
-    fn partition(&mut self, index: u32) -> Result<PartitionRef, Refusal> {
-        let partitions = self.topic.topic.partitions;
-        if index >= partitions {
-            let topic = self.topic.topic.name.clone();
-            return Err(Refusal::UnknownPartition { topic, partition: index, partitions });
-        }
-        let at = index as usize;
-        if self.partitions.len() <= at {
-            self.partitions.resize_with(at + 1, || None);
-        }
-        let known = &mut self.partitions[at];
-        Ok(known
-            .get_or_insert_with(|| self.topic.partition(index).expect("below the count"))
-            .clone())
     }
 }
 
