@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use forebay_engine::{AppendError, ReadError, ReserveError};
+use forebay_format::limits::RECORDS_PER_BATCH_MAX;
 use forebay_format::{BatchError, ProducerError, PushError, TopicName, TopicNameError};
 use forebay_proto::v1;
 use tonic::{Code, Status};
@@ -109,6 +110,10 @@ pub(crate) enum Refusal {
     CompressedMessage,
     #[error("the message is not valid protobuf: {0}")]
     Protobuf(#[from] prost::DecodeError),
+    #[error(
+        "a batch may have at most {RECORDS_PER_BATCH_MAX} records, and as many headers of records"
+    )]
+    TooManyRecords,
     #[error("there was no room for the batch within its timeout; it was not appended")]
     NoRoomInTime,
     #[error("the write concern was not met within the timeout; the batch may be in the log or not")]
@@ -149,6 +154,9 @@ impl From<Refusal> for Failure {
             }
             Refusal::CompressedMessage => as_is(Code::Unimplemented, "COMPRESSED_MESSAGE"),
             Refusal::Protobuf(_) => as_is(Code::InvalidArgument, "INVALID_REQUEST"),
+            Refusal::TooManyRecords => as_is(Code::InvalidArgument, "BATCH_TOO_LARGE")
+                .with("limit", RECORDS_PER_BATCH_MAX)
+                .field("records"),
             Refusal::NoRoomInTime => as_is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").retry(),
             Refusal::Indeterminate => as_is(Code::Unknown, "INDETERMINATE").retry(),
             Refusal::Stopping => as_is(Code::Unavailable, "NODE_STOPPING").retry(),

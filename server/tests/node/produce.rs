@@ -1,7 +1,7 @@
 //! The produce stream: what is taken, what is refused in place, and what ends the stream.
 
 use bytes::Bytes;
-use forebay_format::limits::{BATCH_BYTES_MAX, HEADER_BYTES};
+use forebay_format::limits::{BATCH_BYTES_MAX, HEADER_BYTES, RECORDS_PER_BATCH_MAX};
 use forebay_format::{ProducerEpoch, ProducerId, ProducerStamp, Sequence};
 use forebay_proto::v1;
 use forebay_proto::v1::WriteConcern as Concern;
@@ -128,6 +128,46 @@ fn bad_batches_are_answered_in_place_and_the_stream_goes_on() {
         producer.raw(99, good.clone()).await;
         assert_eq!(producer.ack().await.1.base_offset, 0, "nothing of all that was appended");
         producer.finish().await.expect("a good end");
+    });
+}
+
+#[test]
+fn a_flood_of_tiny_bad_batches_is_answered_in_order_beside_others() {
+    const FLOOD: u64 = 50_000;
+    block_on(async {
+        let server = Server::start_with(&[("node.shards", "1")]);
+        let mut flood = server.produce("flood").await;
+        for request_id in 0..FLOOD {
+            let partition = u32::from(request_id % 2 == 0);
+            flood.batch(v1::ProduceBatch { request_id, partition, ..Default::default() }).await;
+        }
+        let mut other = server.produce("flood").await;
+        other.raw(1, batch(&[b"x"])).await;
+        other.ack().await;
+        for request_id in 0..FLOOD {
+            let (found, error) = flood.error().await;
+            assert_eq!(found, request_id);
+            let code = if found % 2 == 0 { Code::NotFound } else { Code::InvalidArgument };
+            assert_eq!(Code::from(error.code), code);
+        }
+        flood.raw(FLOOD, batch(&[b"x"])).await;
+        assert_eq!(flood.ack().await.0, FLOOD);
+    });
+}
+
+#[test]
+fn too_many_plain_records_are_refused_in_place() {
+    block_on(async {
+        let server = Server::start();
+        let mut producer = server.produce("many").await;
+        let records = vec![v1::Record::default(); RECORDS_PER_BATCH_MAX as usize + 1];
+        let content = Some(Content::Records(v1::RecordList { records, first_sequence: 0 }));
+        producer.batch(v1::ProduceBatch { request_id: 5, content, ..Default::default() }).await;
+        let (id, error) = producer.error().await;
+        assert_eq!((id, &*error.reason), (5, "BATCH_TOO_LARGE"));
+        assert_eq!(error.metadata["limit"], RECORDS_PER_BATCH_MAX.to_string());
+        producer.raw(6, batch(&[b"x"])).await;
+        assert_eq!(producer.ack().await.0, 6);
     });
 }
 

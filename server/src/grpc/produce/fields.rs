@@ -13,6 +13,21 @@ pub(super) struct Fields {
     pub(super) timeout_ms: u32,
 }
 
+impl Fields {
+    /// Sets the field of this number as prost would. Other numbers are none of these.
+    pub(super) fn set(&mut self, number: u32, value: u64) {
+        let low = || u32::try_from(value & u64::from(u32::MAX)).expect("32 bits");
+        match number {
+            1 => self.request_id = value,
+            2 => self.partition = low(),
+            3 => self.write_concern = low().cast_signed(),
+            4 => self.write_concern_replicas = low(),
+            5 => self.timeout_ms = low(),
+            _ => {}
+        }
+    }
+}
+
 /// Tags of the fields, with their wire types.
 mod tag {
     pub(super) const BATCH: u8 = 2 << 3 | 2;

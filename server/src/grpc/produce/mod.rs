@@ -17,6 +17,7 @@ mod fields;
 mod in_flight;
 mod input;
 mod open;
+mod plain;
 mod prepare;
 mod request;
 mod results;

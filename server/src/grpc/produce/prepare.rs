@@ -29,6 +29,7 @@ pub(super) fn batch(
             Err(BatchError::Length { found: bytes, expected: HEADER_BYTES }.into())
         }
         Content::Records(records) => plain(&records, identity, batch_bytes_max),
+        Content::TooManyRecords => Err(Refusal::TooManyRecords.into()),
         Content::Missing => Err(Refusal::Request {
             field: "content",
             message: "expected raw_batch or records, found neither".to_owned(),

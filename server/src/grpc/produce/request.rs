@@ -12,6 +12,7 @@ use prost::Message;
 
 use super::chunks::{Chunks, Pieces};
 use super::fields::{FIELDS_BYTES_MAX, Fields, read_fields};
+use super::plain;
 use crate::grpc::frame::PREFIX_BYTES;
 use crate::grpc::status::Refusal;
 
@@ -47,6 +48,8 @@ pub(super) enum Content {
         bytes: usize,
     },
     Records(v1::RecordList),
+    /// So many that they were not even decoded.
+    TooManyRecords,
     Missing,
 }
 
@@ -92,6 +95,8 @@ pub(super) struct Messages {
     chunks: Chunks,
     /// Length of the message that comes next, once its prefix was read.
     message: Option<usize>,
+    /// Length of the one that was given out last.
+    last_bytes: usize,
 }
 
 impl Messages {
@@ -103,6 +108,12 @@ impl Messages {
     /// Bytes that have arrived and were not given out as messages.
     pub(super) fn unfinished_bytes(&self) -> usize {
         self.chunks.len()
+    }
+
+    /// Bytes that the message given out last took, its prefix included.
+    #[inline]
+    pub(super) fn last_bytes(&self) -> usize {
+        self.last_bytes
     }
 
     /// The next message, if all of it has arrived.
@@ -119,6 +130,7 @@ impl Messages {
             return Ok(None);
         }
         self.message = None;
+        self.last_bytes = PREFIX_BYTES + length;
         let mut space = [0; FIELDS_BYTES_MAX];
         let space = &mut space[..length.min(FIELDS_BYTES_MAX)];
         if let Some((fields, skip)) = read_fields(self.chunks.peek(space), length) {
@@ -127,7 +139,13 @@ impl Messages {
             return Ok(Some(Request::Batch(Batch { fields, content })));
         }
         let bytes = self.chunks.take_together(length);
-        Ok(Some(v1::ProduceRequest::decode(bytes)?.into()))
+        match plain::fields_if_too_many(&bytes)? {
+            None => Ok(Some(v1::ProduceRequest::decode(bytes)?.into())),
+            Some(fields) => {
+                let content = Content::TooManyRecords;
+                Ok(Some(Request::Batch(Batch { fields, content })))
+            }
+        }
     }
 
     fn read_prefix(&mut self) -> Result<usize, Refusal> {
@@ -159,6 +177,7 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
+    use forebay_format::limits::RECORDS_PER_BATCH_MAX;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -327,6 +346,35 @@ mod tests {
         messages.push(Bytes::from_static(&[0, 0, 0x40, 0, 1]));
         let refusal = messages.next();
         assert!(matches!(refusal, Err(Refusal::MessageTooLarge { found: 4_194_305, .. })));
+    }
+
+    #[test]
+    fn records_beyond_the_limit_are_counted_and_not_decoded() {
+        let records = |count: usize, headers: usize| {
+            let header = v1::Header::default();
+            let record = v1::Record { headers: vec![header; headers], ..v1::Record::default() };
+            let list = v1::RecordList { records: vec![record; count], first_sequence: 0 };
+            let content = Some(v1::produce_batch::Content::Records(list));
+            let batch = v1::ProduceBatch {
+                request_id: 7,
+                partition: 3,
+                timeout_ms: 9,
+                content,
+                ..Default::default()
+            };
+            let message = Some(v1::produce_request::Message::Batch(batch));
+            let mut messages = Messages::default();
+            messages.push(framed(&v1::ProduceRequest { message }.encode_to_vec()).into());
+            let Ok(Some(Request::Batch(batch))) = messages.next() else { panic!("no batch") };
+            let fields = batch.fields;
+            assert_eq!((fields.request_id, fields.partition, fields.timeout_ms), (7, 3, 9));
+            batch.content
+        };
+        let max = RECORDS_PER_BATCH_MAX as usize;
+        assert!(matches!(records(max, 0), Content::Records(list) if list.records.len() == max));
+        assert_eq!(records(max + 1, 0), Content::TooManyRecords);
+        assert!(matches!(records(max / 2, 2), Content::Records(_)));
+        assert_eq!(records(max / 2, 3), Content::TooManyRecords);
     }
 
     #[test]

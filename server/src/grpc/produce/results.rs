@@ -59,6 +59,12 @@ impl Results {
         self.add(&v1::ProduceResponse { results, draining: None });
     }
 
+    /// How much there is to be sent.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Says that the node is about to stop.
     pub(super) fn draining(&mut self) {
         let draining = Some(v1::Draining::default());

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 
 use super::admission::{Blocked, Open, Prepared, Wait};
 use super::deadline::Deadline;
-use super::in_flight::{InFlight, Lane, Waiting};
+use super::in_flight::{Expired, InFlight, Lane, Waiting};
 use super::input::Input;
 use super::open::{self, Identity};
 use super::request::{Batch, Request};
@@ -32,8 +32,15 @@ use crate::grpc::services::{Services, add};
 use crate::grpc::status::{Failure, Refusal};
 use crate::net::{Piece, Stopped, StreamBody};
 
-/// Bytes of batches that one turn takes before answers are looked at.
+/// Bytes of requests that one turn takes before answers are looked at.
 const BYTES_PER_TURN: usize = 1024 * 1024;
+
+/// What a request counts for in a turn besides its bytes: a flood of tiny ones costs time, not bytes.
+const BYTES_PER_REQUEST: usize = 32;
+
+/// A turn also ends when its refusals are this large. One of seven bytes is refused with ten times as
+/// many, and what the client does not fetch must not grow.
+const REFUSAL_BYTES_PER_TURN: usize = 128 * 1024;
 
 /// Batches and refusals of a stream that may wait for their answer, whatever their size.
 const IN_FLIGHT_MAX: usize = 32 * 1024;
@@ -104,7 +111,11 @@ impl Session {
         if self.poll_blocked(cx).is_pending() {
             return;
         }
-        while !self.input_ended && self.in_flight.len() < IN_FLIGHT_MAX {
+        // Refusals make a frame, and whoever fetches it polls again.
+        while !self.input_ended
+            && self.in_flight.len() < IN_FLIGHT_MAX
+            && self.results.bytes() < REFUSAL_BYTES_PER_TURN
+        {
             if taken >= BYTES_PER_TURN {
                 cx.waker().wake_by_ref();
                 return;
@@ -122,7 +133,8 @@ impl Session {
                     Poll::Pending => return,
                     Poll::Ready(None) => self.input_ended = true,
                     Poll::Ready(Some(Ok(request))) => {
-                        taken += self.take(request, now, cx);
+                        taken += self.input.request_bytes() + BYTES_PER_REQUEST;
+                        self.take(request, now, cx);
                         if self.poll_blocked(cx).is_pending() {
                             return;
                         }
@@ -139,38 +151,32 @@ impl Session {
         self.input_ended = true;
     }
 
-    /// Takes one request. Returns its size, roughly.
-    fn take(&mut self, request: Request, now: Instant, cx: &mut Context<'_>) -> usize {
+    fn take(&mut self, request: Request, now: Instant, cx: &mut Context<'_>) {
         let wrong = |message: &str| Refusal::Request { field: "message", message: message.into() };
         match (request, &mut self.state) {
             (Request::Open(message), State::New) => {
                 let opening = open::open(self.services.clone(), message);
                 self.state = State::Opening(Box::pin(opening));
-                0
             }
-            (Request::Open(_), _) => {
-                self.fail(wrong("a stream is opened once").into());
-                0
-            }
+            (Request::Open(_), _) => self.fail(wrong("a stream is opened once").into()),
             (_, State::New) => {
                 self.fail(wrong("the first message of a stream must be `open`").into());
-                0
             }
             (Request::Batch(batch), State::Open(_)) => self.take_batch(batch, now, cx),
             // From a later release: nothing that could be answered.
-            (Request::Empty | Request::Batch(_), _) => 0,
+            (Request::Empty | Request::Batch(_), _) => {}
         }
     }
 
-    fn take_batch(&mut self, batch: Batch, now: Instant, cx: &mut Context<'_>) -> usize {
-        let State::Open(open) = &mut self.state else { return 0 };
+    fn take_batch(&mut self, batch: Batch, now: Instant, cx: &mut Context<'_>) {
+        let State::Open(open) = &mut self.state else { return };
         let (request_id, partition) = (batch.fields.request_id, batch.fields.partition);
         let draining = matches!(self.drain, Drain::Told { .. });
         let (partition, batch) = match open.prepare(batch, now, draining) {
             Ok(prepared) => prepared,
             Err((concern, failure)) => {
                 self.refuse(Lane { partition, concern }, request_id, *failure);
-                return 0;
+                return;
             }
         };
         let bytes = batch.waiting.bytes;
@@ -179,7 +185,7 @@ impl Session {
             match partition.try_reserve(bytes) {
                 Some(room) => {
                     self.append(&partition, batch, room);
-                    return bytes;
+                    return;
                 }
                 None => Wait::for_log(&partition, bytes),
             }
@@ -187,7 +193,6 @@ impl Session {
             Wait::Connection
         };
         open.blocked = Some(Blocked { batch, partition, wait });
-        bytes
     }
 
     /// Appends the batch that waits for room, once there is room.
@@ -232,6 +237,7 @@ impl Session {
     /// Takes the answers of the logs.
     fn poll_answers(&mut self, cx: &mut Context<'_>) {
         let mut completed = std::mem::take(&mut self.completed);
+        let was_full = self.in_flight.len() >= IN_FLIGHT_MAX;
         while self.queue.poll_drain(cx, &mut completed).is_ready() {
             for Completed { token, outcome } in completed.drain(..) {
                 let (waiting, bytes) = self.in_flight.complete(token);
@@ -250,6 +256,10 @@ impl Session {
             }
         }
         self.completed = completed;
+        if was_full && self.in_flight.len() < IN_FLIGHT_MAX {
+            // The requests have left no word, and answers to what has timed out make no frame.
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Answers what has waited too long.
@@ -274,10 +284,11 @@ impl Session {
             let Waiting { lane, request_id, .. } = batch.waiting;
             self.refuse(lane, request_id, Refusal::NoRoomInTime.into());
         }
-        for Waiting { request_id, lane, .. } in self.in_flight.expire(now) {
+        for Expired { waiting, released } in self.in_flight.expire(now) {
+            let Waiting { request_id, lane, .. } = waiting;
             add(&self.services.metrics.produce_errors, 1);
             self.results.error(request_id, lane.partition, Refusal::Indeterminate.into());
-            for (request_id, failure) in self.in_flight.release(lane) {
+            for (request_id, failure) in released {
                 self.results.error(request_id, lane.partition, failure);
             }
         }
