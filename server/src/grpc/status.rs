@@ -98,6 +98,8 @@ pub(crate) enum Refusal {
     Request { field: &'static str, message: String },
     #[error("there is no topic {0}")]
     UnknownTopic(TopicName),
+    #[error("the topic {topic} here has the id {id}: it is another one of the same name")]
+    OtherTopic { topic: TopicName, id: String },
     #[error("topic {topic} has partitions 0 to {}, not {partition}", .partitions.saturating_sub(1))]
     UnknownPartition { topic: TopicName, partition: u32, partitions: u32 },
     #[error("the partition has {replicas} replicas, not {wanted}")]
@@ -135,6 +137,10 @@ impl From<Refusal> for Failure {
             Refusal::UnknownTopic(topic) => {
                 as_is(Code::NotFound, "TOPIC_UNKNOWN").with("topic", topic)
             }
+            Refusal::OtherTopic { topic, id } => as_is(Code::NotFound, "TOPIC_UNKNOWN")
+                .with("topic", topic)
+                .with("topic_id", id)
+                .field("topic_id"),
             Refusal::UnknownPartition { topic, partition, partitions } => {
                 as_is(Code::NotFound, "PARTITION_UNKNOWN")
                     .with("topic", topic)

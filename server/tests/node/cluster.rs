@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use forebay_format::limits::TOPICS_MAX;
 use forebay_proto::v1;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -111,6 +112,14 @@ fn metadata_leads_to_the_owning_shard() {
             let topics = cluster.list_topics(v1::ListTopicsRequest {}).await.expect("a list");
             assert_eq!(topics.into_inner().topics.len(), 1);
         }
+        // However often a topic is named, it is told once.
+        let request = v1::GetMetadataRequest { topics: vec!["spread".into(); 100_000] };
+        let metadata = server.cluster().await.get_metadata(request).await.expect("metadata");
+        assert_eq!(metadata.into_inner().topics.len(), 1);
+        let topics = (0..=TOPICS_MAX).map(|index| format!("t{index}")).collect();
+        let request = v1::GetMetadataRequest { topics };
+        let refused = server.cluster().await.get_metadata(request).await.expect_err("too many");
+        assert_eq!(refused.code(), Code::InvalidArgument);
         // A producer asks before it makes the topic.
         let request = v1::GetMetadataRequest { topics: vec!["missing".into(), "spread".into()] };
         let metadata = server.cluster().await.get_metadata(request).await.expect("metadata");

@@ -259,6 +259,7 @@ fn a_bad_opening_ends_the_stream_with_the_cause() {
             topic: topic.into(),
             producer_id: producer_id.to_vec().into(),
             producer_epoch: 0,
+            ..Default::default()
         };
         let cases = [
             (open("no such topic", b""), Code::InvalidArgument),
@@ -282,6 +283,7 @@ fn a_retry_of_an_identified_producer_is_answered_with_the_first_offset() {
             topic: "once".into(),
             producer_id: id.to_bytes().to_vec().into(),
             producer_epoch: 3,
+            ..Default::default()
         };
         let stamp = |first_sequence| ProducerStamp {
             id,

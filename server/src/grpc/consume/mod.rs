@@ -11,5 +11,6 @@ mod readers;
 mod records;
 mod session;
 mod subscription;
+mod turns;
 
 pub(super) use session::Session as ConsumeSession;

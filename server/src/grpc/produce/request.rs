@@ -259,6 +259,7 @@ mod tests {
                 topic: "t".into(),
                 producer_id: id.into(),
                 producer_epoch: 3,
+                topic_id: String::new(),
             })),
         });
         prop_oneof![

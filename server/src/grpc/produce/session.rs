@@ -28,7 +28,8 @@ use crate::catalog::ServedTopic;
 use crate::clock;
 use crate::grpc::connection::{ConnectionUse, InFlightBytes, UnfinishedBytes};
 use crate::grpc::frame;
-use crate::grpc::services::{Services, add};
+use crate::grpc::metrics::add;
+use crate::grpc::services::Services;
 use crate::grpc::status::{Failure, Refusal};
 use crate::net::{Piece, Stopped, StreamBody};
 
