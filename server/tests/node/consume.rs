@@ -4,6 +4,7 @@ use forebay_proto::v1;
 use forebay_proto::v1::consume_response::Message;
 use forebay_proto::v1::start_position::Position;
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use crate::support::{Server, batch, block_on, from_start, values};
 
@@ -287,6 +288,25 @@ fn reading_never_makes_a_topic() {
         assert_eq!(status.code(), Code::NotFound);
         let topics = server.cluster().await.list_topics(v1::ListTopicsRequest {}).await;
         assert!(topics.expect("a list").into_inner().topics.is_empty());
+    });
+}
+
+#[test]
+fn a_message_that_is_too_large_is_an_invalid_argument() {
+    block_on(async {
+        let server = Server::start();
+        let subscribe = from_start(&"x".repeat(2 << 20), v1::RecordFormat::Raw);
+        let mut consumer = server.consume(subscribe).await;
+        let status = consumer.responses.message().await.expect_err("too large");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert_eq!(info.reason, "MESSAGE_TOO_LARGE");
+        // OUT_OF_RANGE, which is what the library says, is for offsets.
+        let request = v1::DescribeTopicRequest { name: "x".repeat(5 << 20) };
+        let status = server.cluster().await.describe_topic(request).await.expect_err("too large");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert_eq!(info.reason, "MESSAGE_TOO_LARGE");
     });
 }
 

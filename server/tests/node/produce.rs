@@ -9,7 +9,7 @@ use forebay_proto::v1::consume_response::Message;
 use forebay_proto::v1::produce_batch::Content;
 use tonic::Code;
 
-use crate::support::{Server, batch, batch_of, block_on, from_start, record};
+use crate::support::{Producer, Server, batch, batch_of, block_on, from_start, record};
 
 #[test]
 fn raw_batches_come_back_as_they_were_with_offsets_in_order() {
@@ -216,20 +216,44 @@ fn a_batch_of_3_mib_is_taken_where_the_topic_allows_it() {
 }
 
 #[test]
-fn a_message_over_4_mib_ends_the_stream_after_the_batches_before_it() {
+fn a_raw_batch_over_4_mib_is_answered_in_place() {
     block_on(async {
         let server = Server::start();
         let mut producer = server.produce("limits").await;
+        producer.raw(1, Bytes::from(vec![0; 5 << 20])).await;
+        producer.raw(2, batch(&[b"after"])).await;
+        let (id, error) = producer.error().await;
+        assert_eq!((id, Code::from(error.code)), (1, Code::InvalidArgument));
+        assert_eq!(error.reason, "BATCH_TOO_LARGE");
+        assert_eq!(
+            (&*error.metadata["limit"], &*error.metadata["field"]),
+            ("1048576", "raw_batch")
+        );
+        assert_eq!(producer.ack().await.0, 2);
+    });
+}
+
+#[test]
+fn a_message_over_4_mib_ends_the_stream_after_the_batches_before_it() {
+    block_on(async {
+        let server = Server::start();
+        let channel = server.channel().await;
+        let open = || v1::ProduceOpen { topic: "limits".into(), ..Default::default() };
+        let mut other = Producer::connect(channel.clone()).await;
+        other.send(v1::produce_request::Message::Open(open())).await;
+        let mut producer = Producer::connect(channel).await;
+        producer.send(v1::produce_request::Message::Open(open())).await;
         producer.raw(1, batch(&[b"before"])).await;
-        producer.raw(2, Bytes::from(vec![0; 5 << 20])).await;
+        let records = vec![record(&vec![0; 5 << 20])];
+        let content = Some(Content::Records(v1::RecordList { records, first_sequence: 0 }));
+        producer.batch(v1::ProduceBatch { request_id: 2, content, ..Default::default() }).await;
         assert_eq!(producer.ack().await.0, 1);
         let status = producer.responses.message().await.expect_err("too large");
-        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         assert!(status.message().contains("4194304"), "{status:?}");
-        // The connection's other streams, and new ones, are served.
-        let mut producer = server.produce("limits").await;
-        producer.raw(1, batch(&[b"after"])).await;
-        assert_eq!(producer.ack().await.1.base_offset, 1);
+        // The connection's other streams are served.
+        other.raw(1, batch(&[b"after"])).await;
+        assert_eq!(other.ack().await.1.base_offset, 1);
     });
 }
 
@@ -238,7 +262,7 @@ fn a_stream_is_opened_first_and_once() {
     block_on(async {
         let server = Server::start();
         server.create_topic("t", 1).await;
-        let mut producer = crate::support::Producer::connect(server.channel().await).await;
+        let mut producer = Producer::connect(server.channel().await).await;
         producer.raw(1, batch(&[b"x"])).await;
         let status = producer.responses.message().await.expect_err("not opened");
         assert_eq!(status.code(), Code::InvalidArgument);

@@ -5,6 +5,7 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
 
 use crate::support::{Server, batch, block_on, exchange};
 
@@ -114,6 +115,7 @@ fn an_unknown_call_is_unimplemented() {
         let codec = tonic_prost::ProstCodec::<(), ()>::default();
         let status = client.unary(tonic::Request::new(()), path, codec).await.expect_err("unknown");
         assert_eq!(status.code(), Code::Unimplemented);
+        assert_eq!(status.get_details_error_info().expect("an ErrorInfo").domain, "forebay");
     });
 }
 

@@ -4,10 +4,11 @@
 use std::iter;
 
 use bytes::Bytes;
-use forebay_engine::IncomingBatch;
+use forebay_engine::{AppendError, IncomingBatch};
 use forebay_format::limits::{CLIENT_HEADER_BYTES, HEADER_BYTES};
 use forebay_format::{
-    BatchBuilder, BatchError, ClientHeader, ProducerStamp, RecordInput, Sequence, TimestampMs,
+    BatchBuilder, BatchError, ClientHeader, ProducerStamp, PushError, RecordInput, Sequence,
+    TimestampMs,
 };
 use forebay_proto::v1;
 
@@ -25,6 +26,9 @@ pub(super) fn batch(
 ) -> Result<IncomingBatch, Failure> {
     match content {
         Content::Raw { header, payload } => raw(&header, payload, identity),
+        Content::RawTooLarge { bytes } => {
+            Err(AppendError::TooLarge { found: bytes, limit: batch_bytes_max }.into())
+        }
         Content::RawTooShort { bytes } => {
             Err(BatchError::Length { found: bytes, expected: HEADER_BYTES }.into())
         }
@@ -90,7 +94,12 @@ fn plain(
             millis => TimestampMs::new(millis),
         };
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
-        builder.push(&RecordInput { timestamp, key, value, headers: &headers })?;
+        builder.push(&RecordInput { timestamp, key, value, headers: &headers }).map_err(
+            |error| match error {
+                PushError::Full => Refusal::TooManyBytes { max: batch_bytes_max }.into(),
+                PushError::RecordTooLarge { .. } => Failure::from(error),
+            },
+        )?;
     }
     let first_sequence =
         if identity.id.is_zero() { Sequence::ZERO } else { Sequence::new(list.first_sequence) };
@@ -169,6 +178,7 @@ mod tests {
         assert_eq!((none.code, none.field), (Code::InvalidArgument, Some("records")));
         let many = batch(records(100, 100), &NOBODY, 1000).expect_err("too many");
         assert_eq!((many.code, many.reason), (Code::InvalidArgument, "BATCH_TOO_LARGE"));
+        assert_eq!(many.metadata, [("limit", "1000".to_owned())]);
         let missing = batch(Content::Missing, &NOBODY, 1000).expect_err("missing");
         assert_eq!(missing.field, Some("content"));
     }

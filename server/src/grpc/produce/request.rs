@@ -43,6 +43,10 @@ pub(super) enum Content {
         header: [u8; HEADER_BYTES],
         payload: Pieces,
     },
+    /// More bytes than a message may have; they are not even kept.
+    RawTooLarge {
+        bytes: usize,
+    },
     /// Fewer bytes than a header has.
     RawTooShort {
         bytes: usize,
@@ -95,6 +99,8 @@ pub(super) struct Messages {
     chunks: Chunks,
     /// Length of the message that comes next, once its prefix was read.
     message: Option<usize>,
+    /// Bytes of a batch that was refused for its length, and that have not arrived yet.
+    skip: usize,
     /// Length of the one that was given out last.
     last_bytes: usize,
 }
@@ -116,16 +122,24 @@ impl Messages {
         self.last_bytes
     }
 
-    /// The next message, if all of it has arrived.
+    /// The next message, if all of it has arrived; of a raw batch that is too large, its beginning.
     ///
     /// # Errors
     /// Whatever makes the rest of the stream unreadable. Nothing was put together for it.
     pub(super) fn next(&mut self) -> Result<Option<Request>, Refusal> {
+        if self.skip > 0 {
+            let there = self.skip.min(self.chunks.len());
+            self.chunks.skip(there);
+            self.skip -= there;
+        }
         let length = match self.message {
             Some(length) => length,
             None if self.chunks.len() < PREFIX_BYTES => return Ok(None),
             None => self.read_prefix()?,
         };
+        if length > MESSAGE_BYTES_MAX {
+            return self.refuse_too_large(length);
+        }
         if self.chunks.len() < length {
             return Ok(None);
         }
@@ -157,11 +171,26 @@ impl Messages {
         if compressed != 0 {
             return Err(Refusal::CompressedMessage);
         }
-        if length > MESSAGE_BYTES_MAX {
-            return Err(Refusal::MessageTooLarge { found: length, max: MESSAGE_BYTES_MAX });
-        }
         self.message = Some(length);
         Ok(length)
+    }
+
+    /// A raw batch can be answered in place, because its numbers come first. Anything else ends the
+    /// stream.
+    fn refuse_too_large(&mut self, length: usize) -> Result<Option<Request>, Refusal> {
+        if self.chunks.len() < FIELDS_BYTES_MAX {
+            return Ok(None);
+        }
+        let Some((fields, before)) =
+            read_fields(self.chunks.peek(&mut [0; FIELDS_BYTES_MAX]), length)
+        else {
+            return Err(Refusal::MessageTooLarge { found: length, max: MESSAGE_BYTES_MAX });
+        };
+        self.message = None;
+        self.skip = length;
+        self.last_bytes = PREFIX_BYTES + FIELDS_BYTES_MAX;
+        let content = Content::RawTooLarge { bytes: length - before };
+        Ok(Some(Request::Batch(Batch { fields, content })))
     }
 
     fn read_raw(&mut self, bytes: usize) -> Content {
@@ -342,11 +371,39 @@ mod tests {
     }
 
     #[test]
-    fn a_message_over_the_limit_is_refused_by_its_prefix_alone() {
+    fn a_message_over_the_limit_is_refused_by_its_beginning() {
         let mut messages = Messages::default();
         messages.push(Bytes::from_static(&[0, 0, 0x40, 0, 1]));
+        assert_eq!(messages.next().expect("too early to say"), None);
+        messages.push(Bytes::from_static(&[0; FIELDS_BYTES_MAX]));
         let refusal = messages.next();
         assert!(matches!(refusal, Err(Refusal::MessageTooLarge { found: 4_194_305, .. })));
+    }
+
+    #[test]
+    fn of_a_raw_batch_over_the_limit_nothing_is_kept_but_its_numbers() {
+        let message = |request_id, bytes| {
+            let content = Some(v1::produce_batch::Content::RawBatch(vec![7; bytes].into()));
+            let batch = v1::ProduceBatch { request_id, content, ..v1::ProduceBatch::default() };
+            let message = Some(v1::produce_request::Message::Batch(batch));
+            framed(&v1::ProduceRequest { message }.encode_to_vec())
+        };
+        let stream = Bytes::from([message(5, 5 << 20), message(6, 3)].concat());
+        let mut messages = Messages::default();
+        let mut found = Vec::new();
+        for at in (0..stream.len()).step_by(100_000) {
+            messages.push(stream.slice(at..stream.len().min(at + 100_000)));
+            while let Some(request) = messages.next().expect("the stream goes on") {
+                let Request::Batch(Batch { fields, content }) = request else { panic!("no batch") };
+                found.push((fields.request_id, content));
+            }
+            assert_eq!(messages.unfinished_bytes(), 0);
+        }
+        let bytes = 5 << 20;
+        let [(5, large), (6, Content::RawTooShort { bytes: 3 })] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(large, &Content::RawTooLarge { bytes });
     }
 
     #[test]
