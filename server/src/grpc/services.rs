@@ -21,6 +21,8 @@ use crate::net::StopSignal;
 pub(crate) struct NodeFacts {
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeRegistration,
+    /// How many the node has, whether or not it tells where they are.
+    pub(crate) shards: u32,
     pub(crate) config: Config,
 }
 

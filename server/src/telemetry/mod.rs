@@ -5,5 +5,6 @@ mod logs;
 mod metrics;
 
 pub(crate) use http::{HttpPort, HttpState, Readiness};
-pub(crate) use logs::start as start_logs;
+pub use logs::LogFilterError;
+pub(crate) use logs::{is_text, start as start_logs};
 pub(crate) use metrics::{Metrics, MetricsOfShard};

@@ -75,6 +75,8 @@ fn bad_topics_are_refused_with_the_field_that_is_wrong() {
             ),
             (setting("retention_sizes", "4GiB"), "settings"),
             (setting("retention_size", "4GB"), "settings"),
+            (setting("retention_size", "0B"), "settings"),
+            (setting("write_concern", "2"), "settings"),
         ];
         for (request, field) in cases {
             let status = cluster.create_topic(request).await.expect_err(field);

@@ -12,7 +12,7 @@ use super::open::Identity;
 use super::prepare;
 use super::request::Batch;
 use crate::catalog::ServedTopic;
-use crate::grpc::convert::REPLICAS;
+use crate::config::REPLICAS;
 use crate::grpc::status::{Failure, Refusal};
 
 /// For batches that do not say.

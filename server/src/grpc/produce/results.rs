@@ -9,7 +9,7 @@ use forebay_proto::v1;
 use forebay_proto::v1::produce_result::Outcome;
 use prost::Message;
 
-use crate::grpc::convert::REPLICAS;
+use crate::config::REPLICAS;
 use crate::grpc::frame;
 use crate::grpc::status::Failure;
 
