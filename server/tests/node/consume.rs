@@ -195,7 +195,7 @@ fn many_partitions_on_many_shards_come_through_one_stream() {
 
 #[test]
 fn partitions_that_are_long_to_read_take_turns_and_lose_nothing() {
-    const BATCHES: u64 = 10;
+    const BATCHES: u64 = 18;
     block_on(async {
         let server = Server::start_with(&[("node.shards", "1")]);
         server.create_topic("long", 6).await;
@@ -217,8 +217,8 @@ fn partitions_that_are_long_to_read_take_turns_and_lose_nothing() {
                 assert_eq!((offset, found.len()), (next[partition], value.len()));
                 next[partition] += 1;
             }
-            // A turn is 8 MiB.
-            let going = next.iter().filter(|next| (1..8).contains(*next)).count();
+            // A turn is 16 MiB.
+            let going = next.iter().filter(|next| (1..16).contains(*next)).count();
             assert!(going <= 4, "only a few are read at a time: {next:?}");
         }
     });

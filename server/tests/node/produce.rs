@@ -337,7 +337,38 @@ fn a_retry_of_an_identified_producer_is_answered_with_the_first_offset() {
 }
 
 #[test]
-fn a_fast_producer_is_held_back_and_loses_nothing() {
+fn what_takes_too_long_is_indeterminate_and_what_finds_no_room_was_not_appended() {
+    block_on(async {
+        let server = Server::start_with(&[
+            ("network.in_flight_per_connection", "4MiB"),
+            ("storage.fsync", "interval:1h"),
+        ]);
+        let mut producer = server.produce("slow").await;
+        let value = vec![1; 500_000];
+        let mut reasons = Vec::new();
+        for request_id in 0..12 {
+            let content = Some(Content::RawBatch(batch(&[&value])));
+            let batch = v1::ProduceBatch {
+                request_id,
+                timeout_ms: 20,
+                write_concern: Concern::Quorum.into(),
+                content,
+                ..Default::default()
+            };
+            producer.batch(batch).await;
+            let (found, error) = producer.error().await;
+            assert_eq!(found, request_id);
+            reasons.push(error.reason);
+        }
+        // Eight fit, and stay until the log answers; there is no room for a ninth.
+        let (indeterminate, refused) = reasons.split_at(8);
+        assert!(indeterminate.iter().all(|reason| reason == "INDETERMINATE"), "{reasons:?}");
+        assert!(refused.iter().all(|reason| reason == "TOO_MANY_IN_FLIGHT"), "{reasons:?}");
+    });
+}
+
+#[test]
+fn a_fast_producer_with_little_room_loses_nothing() {
     block_on(async {
         let server = Server::start_with(&[("network.in_flight_per_connection", "4MiB")]);
         let mut producer = server.produce("fast").await;

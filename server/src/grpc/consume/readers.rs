@@ -15,7 +15,7 @@ use super::reader::{self, Reading, Step};
 use super::turns::Turns;
 
 /// What a reader reads before it lets another one. Much, because it begins again by looking for its place.
-const TURN_BYTES: usize = 8 * 1024 * 1024;
+const TURN_BYTES: usize = 16 * 1024 * 1024;
 
 /// See the module.
 #[derive(Default)]

@@ -13,6 +13,7 @@ use super::prepare;
 use super::request::Batch;
 use crate::catalog::ServedTopic;
 use crate::config::REPLICAS;
+use crate::grpc::connection::InFlightTurn;
 use crate::grpc::status::{Failure, Refusal};
 
 /// For batches that do not say.
@@ -42,7 +43,7 @@ pub(super) struct Prepared {
 
 pub(super) enum Wait {
     /// For answers to other batches of the connection.
-    Connection,
+    Connection(InFlightTurn),
     /// For memory or disk space of the log.
     Log(LocalBoxFuture<'static, Result<Reservation, ReserveError>>),
 }
@@ -80,7 +81,10 @@ impl Open {
         }
         let partition = self.partition(fields.partition).map_err(|r| refused(r.into()))?;
         let limit = self.topic.settings.max_batch_size.as_usize();
-        let incoming = prepare::batch(content, &self.identity, limit).map_err(refused)?;
+        let mut incoming = prepare::batch(content, &self.identity, limit).map_err(refused)?;
+        if !partition.is_local() {
+            prepare::let_go_of_frames(&mut incoming);
+        }
         let timeout = match fields.timeout_ms {
             0 => TIMEOUT,
             millis => Duration::from_millis(millis.into()),

@@ -18,6 +18,9 @@ use super::request::Content;
 use crate::clock;
 use crate::grpc::status::{Failure, Refusal};
 
+/// A larger batch that waits for another shard stays in its frames.
+const COPIED_BYTES_MAX: usize = 8 * 1024;
+
 /// Makes a batch of a request's content.
 pub(super) fn batch(
     content: Content,
@@ -107,6 +110,14 @@ fn plain(
     Ok(split(builder.finish(stamp)))
 }
 
+/// Copies a small batch out of the frame that it arrived in. Another shard keeps it for a while, and a
+/// slice of a kilobyte would keep a frame of a quarter of a megabyte, which nobody counts.
+pub(super) fn let_go_of_frames(batch: &mut IncomingBatch) {
+    if batch.batch_bytes() <= COPIED_BYTES_MAX && !batch.payload.is_empty() {
+        batch.payload = iter::once(batch.payload.concat().into()).collect();
+    }
+}
+
 fn split(mut batch: Bytes) -> IncomingBatch {
     let payload = batch.split_off(HEADER_BYTES);
     let header: &[u8; CLIENT_HEADER_BYTES] =
@@ -150,6 +161,22 @@ mod tests {
         assert!(batch(content.clone(), &somebody, 1000).is_ok());
         let failure = batch(content, &NOBODY, 1000).expect_err("another producer");
         assert_eq!((failure.code, failure.reason), (Code::InvalidArgument, "INVALID_REQUEST"));
+    }
+
+    #[test]
+    fn a_small_batch_for_another_shard_lets_go_of_its_frame() {
+        let frame = Bytes::from(vec![7; 100_000]);
+        let batch = |length| IncomingBatch {
+            header: [0; CLIENT_HEADER_BYTES],
+            payload: [frame.slice(10..30), frame.slice(50..50 + length)].into_iter().collect(),
+        };
+        let (mut small, mut large) = (batch(100), batch(COPIED_BYTES_MAX));
+        let_go_of_frames(&mut small);
+        let_go_of_frames(&mut large);
+        assert_eq!(small.payload.concat(), [7; 120]);
+        let of_frame = |piece: &Bytes| frame.as_ptr_range().contains(&piece.as_ptr());
+        assert!(!small.payload.iter().any(of_frame));
+        assert!(large.payload.iter().all(of_frame));
     }
 
     #[test]

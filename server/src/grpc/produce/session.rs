@@ -8,7 +8,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -135,7 +135,7 @@ impl Session {
                     Poll::Ready(None) => self.input_ended = true,
                     Poll::Ready(Some(Ok(request))) => {
                         taken += self.input.request_bytes() + BYTES_PER_REQUEST;
-                        self.take(request, now, cx);
+                        self.take(request, now);
                         if self.poll_blocked(cx).is_pending() {
                             return;
                         }
@@ -152,7 +152,7 @@ impl Session {
         self.input_ended = true;
     }
 
-    fn take(&mut self, request: Request, now: Instant, cx: &mut Context<'_>) {
+    fn take(&mut self, request: Request, now: Instant) {
         let wrong = |message: &str| Refusal::Request { field: "message", message: message.into() };
         match (request, &mut self.state) {
             (Request::Open(message), State::New) => {
@@ -163,13 +163,13 @@ impl Session {
             (_, State::New) => {
                 self.fail(wrong("the first message of a stream must be `open`").into());
             }
-            (Request::Batch(batch), State::Open(_)) => self.take_batch(batch, now, cx),
+            (Request::Batch(batch), State::Open(_)) => self.take_batch(batch, now),
             // From a later release: nothing that could be answered.
             (Request::Empty | Request::Batch(_), _) => {}
         }
     }
 
-    fn take_batch(&mut self, batch: Batch, now: Instant, cx: &mut Context<'_>) {
+    fn take_batch(&mut self, batch: Batch, now: Instant) {
         let State::Open(open) = &mut self.state else { return };
         let (request_id, partition) = (batch.fields.request_id, batch.fields.partition);
         let draining = matches!(self.drain, Drain::Told { .. });
@@ -182,7 +182,7 @@ impl Session {
         };
         let bytes = batch.waiting.bytes;
         // Mostly there is room, and nothing waits.
-        let wait = if self.connection.try_take(bytes, cx) {
+        let wait = if self.connection.try_take(bytes) {
             match partition.try_reserve(bytes) {
                 Some(room) => {
                     self.append(&partition, batch, room);
@@ -191,7 +191,7 @@ impl Session {
                 None => Wait::for_log(&partition, bytes),
             }
         } else {
-            Wait::Connection
+            Wait::Connection(self.connection.queue())
         };
         open.blocked = Some(Blocked { batch, partition, wait });
     }
@@ -201,10 +201,8 @@ impl Session {
         let State::Open(open) = &mut self.state else { return Poll::Ready(()) };
         let Some(blocked) = &mut open.blocked else { return Poll::Ready(()) };
         let bytes = blocked.batch.waiting.bytes;
-        if matches!(blocked.wait, Wait::Connection) {
-            if !self.connection.try_take(bytes, cx) {
-                return Poll::Pending;
-            }
+        if let Wait::Connection(turn) = &blocked.wait {
+            ready!(turn.poll(bytes, cx));
             blocked.wait = Wait::for_log(&blocked.partition, bytes);
         }
         let Wait::Log(reserving) = &mut blocked.wait else { return Poll::Pending };
