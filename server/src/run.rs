@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use forebay_engine::{DataDirectory, Mode, mailboxes, shard_of};
 use forebay_format::CleanEntry;
+use tokio::task::JoinHandle;
 
 use crate::banner;
 use crate::bridge::{ControlLink, ControlRequests, ShardCommand, ShardLink};
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::control::{Control, Events, lead_all};
 use crate::grpc::{Health, NodeFacts, ServerMetrics};
 use crate::leadership::{Coordinator, LocalCoordinator};
@@ -36,6 +37,7 @@ pub(crate) struct Serving {
     directory: DataDirectory,
     pub(crate) control: Control<LocalCoordinator>,
     threads: Vec<ShardThread<()>>,
+    http: JoinHandle<()>,
     health: Health,
     readiness: Readiness,
     /// Tells all streams that the node is about to stop.
@@ -79,7 +81,7 @@ impl Serving {
             cluster_id: directory.cluster().to_string(),
             node_id: config.node.id,
         });
-        tokio::spawn(ports.http.serve(http));
+        let http = tokio::spawn(ports.http.serve(http));
         for (link, (shared, own)) in
             control.shards().iter().zip(ports.shared.into_iter().zip(ports.own))
         {
@@ -99,6 +101,7 @@ impl Serving {
             directory,
             control,
             threads,
+            http,
             health,
             readiness,
             drain,
@@ -108,6 +111,11 @@ impl Serving {
     /// Tells people and programs that the node is there.
     pub(crate) fn announce(&self) {
         let Addresses { grpc, http, .. } = &self.addresses;
+        for (setting, value, origin) in self.config.entries() {
+            if *origin != Origin::Default {
+                tracing::info!(setting, value, %origin, "configured");
+            }
+        }
         tracing::info!(%grpc, %http, shards = self.threads.len(), cluster_id = self.cluster_id, "ready");
         if self.config.network.advertise.0.is_none() && self.config.network.listen.is_wildcard() {
             tracing::warn!(
@@ -135,6 +143,7 @@ impl Serving {
             thread.join()?;
         }
         self.directory.close_clean(entries)?;
+        self.http.abort();
         tracing::info!("stopped; everything is on stable storage");
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What a node says about itself: logs, metrics, and the HTTP port that shows health and metrics.
 
 mod http;
+mod http_connections;
 mod logs;
 mod metrics;
 

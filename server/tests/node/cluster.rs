@@ -88,6 +88,20 @@ fn bad_topics_are_refused_with_the_field_that_is_wrong() {
 }
 
 #[test]
+fn a_node_on_all_addresses_sends_nobody_to_themselves() {
+    block_on(async {
+        let server = Server::start_with(&[("network.listen", "0.0.0.0:0")]);
+        server.create_topic("here", 4).await;
+        let request = v1::GetMetadataRequest { topics: vec!["here".into()] };
+        let metadata = server.cluster().await.get_metadata(request).await.expect("metadata");
+        let metadata = metadata.into_inner();
+        assert_eq!(metadata.nodes[0].address, "");
+        assert!(metadata.nodes[0].shard_addresses.is_empty());
+        assert!(metadata.topics[0].partitions.iter().all(|partition| partition.shard < 2));
+    });
+}
+
+#[test]
 fn metadata_leads_to_the_owning_shard() {
     block_on(async {
         let server = Server::start();
