@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::config::Config;
-use crate::run::Addresses;
+use crate::ports::Addresses;
 
 /// Prints it to stderr. That nobody can read it is no reason to stop.
 pub(crate) fn print(config: &Config, addresses: &Addresses, cluster_id: &str) {

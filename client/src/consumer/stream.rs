@@ -104,6 +104,7 @@ impl ConsumeStream {
                 format: v1::RecordFormat::Raw.into(),
                 // HTTP/2 flow control bounds what is under way.
                 credit_bytes: 0,
+                topic_id: String::new(),
             }));
         let mut connection = client.connection(&address).await?;
         let requests = Arc::new(Lock::new(Requests::default()));

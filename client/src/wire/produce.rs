@@ -56,6 +56,7 @@ pub(crate) fn encode_open(topic: &str, producer: Option<(ProducerId, ProducerEpo
             .map(|(id, _)| Bytes::copy_from_slice(&id.to_bytes()))
             .unwrap_or_default(),
         producer_epoch: producer.map(|(_, epoch)| epoch.get()).unwrap_or_default(),
+        topic_id: String::new(),
     };
     encode_message(&v1::ProduceRequest { message: Some(v1::produce_request::Message::Open(open)) })
 }

@@ -1,7 +1,7 @@
 //! `HOST:PORT`, where the host may be a name.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::value::{Value, ValueError};
 
@@ -26,6 +26,11 @@ impl Address {
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether it is every address of the machine, and so none that leads there.
+    pub fn is_wildcard(&self) -> bool {
+        self.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
     }
 
     /// The same host, another port.

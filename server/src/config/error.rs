@@ -70,6 +70,16 @@ pub enum ConfigError {
         /// What was probably meant.
         nearest: Option<&'static str>,
     },
+    /// A value that does not go together with another setting.
+    #[error("{origin}: {setting}: {problem}")]
+    Conflict {
+        /// The place.
+        origin: Origin,
+        /// Name of the setting.
+        setting: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
     /// A value that the setting does not take.
     #[error("{origin}: {setting}: {source}")]
     Value {

@@ -50,6 +50,7 @@ impl Config {
         for flag in flags {
             config.set(&flag.setting, &flag.value, Origin::Flag { flag: flag.flag.clone() })?;
         }
+        config.check()?;
         Ok(config)
     }
 
@@ -95,6 +96,11 @@ impl Config {
                 let found = section.to_string();
                 return Err(ConfigError::Unknown { origin: at(section_at), found, nearest });
             };
+            if table.is_empty() && !sections().any(|known| known == section.as_ref()) {
+                let nearest = nearest(section, sections());
+                let found = section.to_string();
+                return Err(ConfigError::Unknown { origin: at(section_at), found, nearest });
+            }
             for (key, value) in table {
                 let name = format!("{section}.{}", key.get_ref());
                 let origin = at(key.span().start);
@@ -119,6 +125,10 @@ fn text_of(value: &DeValue<'_>, written: &str) -> String {
     }
 }
 
+fn sections() -> impl Iterator<Item = &'static str> {
+    settings().iter().filter_map(|setting| setting.name.split_once('.')).map(|(section, _)| section)
+}
+
 /// The setting whose key is nearest, in whatever section.
 fn nearest_key(key: &str) -> Option<&'static str> {
     let keys = settings().iter().filter_map(|setting| setting.name.split_once('.'));
@@ -132,7 +142,8 @@ mod tests {
 
     fn from_file(text: &str) -> Result<Config, ConfigError> {
         let mut config = Config::default();
-        config.read_toml(Path::new("node.toml"), text).map(|()| config)
+        config.read_toml(Path::new("node.toml"), text)?;
+        config.check().map(|()| config)
     }
 
     fn error(text: &str) -> String {
@@ -180,6 +191,11 @@ mod tests {
             "node.toml:2: there is no setting \"nod.id\"; did you mean \"node.id\"?"
         );
         assert_eq!(
+            error("\n[nod]\n"),
+            "node.toml:2: there is no setting \"nod\"; did you mean \"node\"?"
+        );
+        assert!(from_file("[node]\n[topics]\n").is_ok());
+        assert_eq!(
             error("listen = 'a:1'\n"),
             "node.toml:1: there is no setting \"listen\"; did you mean \"network.listen\"?"
         );
@@ -213,6 +229,37 @@ mod tests {
         );
         assert!(from_file("[storage]\nfsync = 'interval:0ms'\n").is_err());
         assert!(from_file("[node]\nshards = 0\n").is_err());
+    }
+
+    #[test]
+    fn ports_of_shards_that_do_not_exist_are_refused() {
+        assert_eq!(
+            error("[node]\nshards = 4\n[network]\nlisten = '127.0.0.1:65532'\n"),
+            "node.toml:4: network.listen: the ports of 4 shards follow it, up to 65536; the last port is 65535"
+        );
+        assert!(from_file("[node]\nshards = 4\n[network]\nlisten = '127.0.0.1:65531'\n").is_ok());
+        assert!(from_file("[network]\nlisten = '127.0.0.1:0'\n").is_ok());
+        assert_eq!(
+            error("[node]\nshards = 1\n[network]\nadvertise = 'a:65535'\n"),
+            "node.toml:4: network.advertise: the ports of 1 shards follow it, up to 65536; the last port is 65535"
+        );
+        assert_eq!(
+            error("[network]\nadvertise = 'a:0'\n"),
+            "node.toml:2: network.advertise: nobody can connect to port 0"
+        );
+    }
+
+    #[test]
+    fn settings_that_can_never_work_are_refused() {
+        assert_eq!(
+            error("[topics]\nwrite_concern = '3'\n"),
+            "node.toml:2: topics.write_concern: a single node keeps 1 replica, not 3"
+        );
+        assert!(from_file("[topics]\nwrite_concern = '1'\n").is_ok());
+        for setting in ["retention_size = '0B'", "retention_time = '0ms'"] {
+            let message = error(&format!("[topics]\n{setting}\n"));
+            assert!(message.contains("expected "), "{message}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! topic and docs/CONFIGURATION.md all come from that table.
 
 mod address;
+mod check;
 mod error;
 mod load;
 mod node;
@@ -21,6 +22,6 @@ pub use node::{
     StorageConfig, TopicsConfig,
 };
 pub use settings::{Setting, settings, topic_settings};
-pub use topic::{TopicSettings, WriteConcern};
+pub use topic::{REPLICAS, TopicSettings, WriteConcern};
 pub use units::{ByteSize, Span};
 pub use value::ValueError;

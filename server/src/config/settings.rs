@@ -20,6 +20,8 @@ pub struct Setting<T> {
     pub help: &'static str,
     /// What its value looks like.
     pub kind: &'static str,
+    /// The least and the greatest value that is taken, where there are such.
+    pub range: fn() -> Option<(String, String)>,
     /// Takes the text of a value.
     pub set: fn(&mut T, &str) -> Result<(), ValueError>,
     /// The text of the value.
@@ -34,11 +36,14 @@ impl<T> fmt::Debug for Setting<T> {
 
 /// A row: name, place in the struct, meaning, and the range where there is one.
 macro_rules! setting {
+    (@range) => { None };
+    (@range $range:expr) => { Some(($range.start().show(), $range.end().show())) };
     ($name:literal, $($place:ident).+: $type:ty, $help:literal $(, $range:expr)?) => {
         Setting {
             name: $name,
             help: $help,
             kind: <$type as Value>::KIND,
+            range: || setting!(@range $($range)?),
             set: |settings, text| {
                 let value = <$type as Value>::parse(text)?;
                 $(check(&value, &$range)?;)?
@@ -107,6 +112,9 @@ const fn span(range: (u64, u64)) -> RangeInclusive<Span> {
     Span::from_millis(range.0)..=Span::from_millis(range.1)
 }
 
+/// Not much less than a segment, which is what is deleted at a time; none is another word.
+const RETENTION_SIZE: RangeInclusive<ByteSize> = size((MIB, 1024 * 1024 * GIB));
+const RETENTION_TIME: RangeInclusive<Span> = span((SECOND, 36_500 * DAY));
 const SEGMENT_SIZE: RangeInclusive<ByteSize> = size((16 * MIB, SEGMENT_BYTES_MAX));
 const BATCH_SIZE: RangeInclusive<ByteSize> = size((4 * KIB, BATCH_BYTES_MAX as u64));
 
@@ -117,10 +125,10 @@ pub fn topic_settings() -> &'static [Setting<TopicSettings>] {
     static TABLE: [Setting<TopicSettings>; 6] = [
         setting!("retention_size", retention_size: Option<ByteSize>,
             "The oldest segments of a partition are deleted while it is larger than this. \
-             `none`: never."),
+             `none`: never.", RETENTION_SIZE),
         setting!("retention_time", retention_time: Option<Span>,
             "A segment is deleted when its last batch was appended longer ago than this. \
-             `none`: never."),
+             `none`: never.", RETENTION_TIME),
         setting!("segment_size", segment_size: ByteSize,
             "A segment file that has reached this size is closed, and a new one begun.", SEGMENT_SIZE),
         setting!("segment_age", segment_age: Span,
@@ -158,20 +166,22 @@ pub fn settings() -> &'static [Setting<Config>] {
                 "Where `/metrics`, `/healthz`, `/readyz` and `/version` are served."),
             setting!("network.advertise", network.advertise: Advertise,
                 "The address that clients are told for `network.listen`; the ports of the shards \
-                 follow it likewise. `auto`: as `network.listen`."),
+                 follow it likewise. `auto`: as `network.listen`; nothing where that is a wildcard such \
+                 as `0.0.0.0`, and clients stay with the address that they have."),
             setting!("network.connections_per_shard", network.connections_per_shard: u32,
                 "Connections that a shard serves at a time. Further ones wait to be accepted.",
                 1..=1_000_000),
             setting!("network.in_flight_per_connection", network.in_flight_per_connection: ByteSize,
                 "Bytes of batches of one connection that were taken and are not yet answered. A \
-                 connection that has reached it is not read from until answers have gone out.",
+                 stream whose next batch does not fit is not read from until answers have gone out.",
                 size((4 * MIB, 4 * GIB))),
             setting!("storage.fsync", storage.fsync: FsyncPolicy,
                 "`batch`: every answer that promises anything waits for fdatasync. \
                  `interval:50ms`: fdatasync is delayed by up to that; write concern `leader` is \
                  then answered before, and the answer says that it is not durable yet."),
             setting!("storage.memory_per_shard", storage.memory_per_shard: ByteSize,
-                "Memory of one shard for buffers and for the most recent batches.",
+                "Memory of one shard for buffers and for the most recent batches. What consumers \
+                 read from the disk comes on top.",
                 size((32 * MIB, 1024 * GIB))),
             setting!("storage.disk_reserve", storage.disk_reserve: ByteSize,
                 "Produce is refused while the disk has less free space than this; reads go on.",
@@ -179,9 +189,9 @@ pub fn settings() -> &'static [Setting<Config>] {
             setting!("topics.auto_create", topics.auto_create: bool,
                 "Whether producing to a topic that does not exist creates it, with one partition."),
             setting!("topics.retention_size", topics.defaults.retention_size: Option<ByteSize>,
-                "For topics without a `retention_size` of their own."),
+                "For topics without a `retention_size` of their own.", RETENTION_SIZE),
             setting!("topics.retention_time", topics.defaults.retention_time: Option<Span>,
-                "For topics without a `retention_time` of their own."),
+                "For topics without a `retention_time` of their own.", RETENTION_TIME),
             setting!("topics.segment_size", topics.defaults.segment_size: ByteSize,
                 "For topics without a `segment_size` of their own.", SEGMENT_SIZE),
             setting!("topics.segment_age", topics.defaults.segment_age: Span,
@@ -220,6 +230,10 @@ mod tests {
         }
     }
 
+    fn value(kind: &str, range: Option<(String, String)>) -> String {
+        range.map_or_else(|| kind.to_owned(), |(least, most)| format!("{kind}: {least} to {most}"))
+    }
+
     #[test]
     fn the_documentation_holds_every_setting_with_kind_and_default() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CONFIGURATION.md");
@@ -227,12 +241,13 @@ mod tests {
         let config = Config::default();
         for setting in settings() {
             let (name, help) = (setting.name, setting.help);
-            let row =
-                format!("| `{name}` | `{}` | {} | {help} |", (setting.show)(&config), setting.kind);
+            let value = value(setting.kind, (setting.range)());
+            let row = format!("| `{name}` | `{}` | {value} | {help} |", (setting.show)(&config));
             assert!(page.lines().any(|line| line == row), "docs/CONFIGURATION.md lacks\n{row}");
         }
         for setting in topic_settings() {
-            let row = format!("| `{}` | {} | {} |", setting.name, setting.kind, setting.help);
+            let value = value(setting.kind, (setting.range)());
+            let row = format!("| `{}` | {value} | {} |", setting.name, setting.help);
             assert!(page.lines().any(|line| line == row), "docs/CONFIGURATION.md lacks\n{row}");
         }
         let rows = page.lines().filter(|line| line.starts_with("| `")).count();

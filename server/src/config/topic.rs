@@ -1,6 +1,5 @@
 //! The settings that each topic can have of its own.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use forebay_format::limits::{BATCH_BYTES_DEFAULT, SEGMENT_BYTES_MAX};
@@ -9,6 +8,9 @@ use super::error::TopicSettingError;
 use super::settings::topic_settings;
 use super::units::{ByteSize, Span};
 use super::value::{Value, ValueError, nearest, word};
+
+/// Replicas of a partition on a node that is alone.
+pub const REPLICAS: u32 = 1;
 
 /// On how many replicas a batch must be on stable storage before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,18 +112,12 @@ impl TopicSettings {
         }
         Ok(settings)
     }
-
-    /// Checks the settings of one topic without keeping them.
-    ///
-    /// # Errors
-    /// As [`TopicSettings::with`].
-    pub fn check(own: &BTreeMap<String, String>) -> Result<(), TopicSettingError> {
-        Self::default().with(own).map(drop)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn own(name: &str, value: &str) -> BTreeMap<String, String> {
@@ -138,7 +134,8 @@ mod tests {
 
     #[test]
     fn an_unknown_setting_is_refused_with_the_nearest_one() {
-        let error = TopicSettings::check(&own("retention_byte", "4GiB")).expect_err("unknown");
+        let error =
+            TopicSettings::default().with(&own("retention_byte", "4GiB")).expect_err("unknown");
         assert_eq!(
             error.to_string(),
             "there is no topic setting \"retention_byte\"; did you mean \"retention_time\"? \
@@ -149,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_value_out_of_range_is_refused_with_the_range() {
-        let error = TopicSettings::check(&own("max_batch_size", "4MiB")).expect_err("too large");
+        let error =
+            TopicSettings::default().with(&own("max_batch_size", "4MiB")).expect_err("too large");
         assert_eq!(error.to_string(), "max_batch_size: expected 4KiB to 3MiB, found 4MiB");
     }
 

@@ -14,7 +14,7 @@ use super::services::Services;
 use super::status::{Failure, Refusal};
 use crate::bridge::ControlRequest;
 use crate::catalog::ServedTopic;
-use crate::config::TopicSettings;
+use crate::config::{REPLICAS, WriteConcern};
 use crate::leadership::TopicDraft;
 
 /// Partitions of one topic that are asked at a time. Each answer may open a log.
@@ -114,14 +114,22 @@ async fn create_topic(
 ) -> Result<v1::CreateTopicResponse, Failure> {
     let name = TopicName::new(&request.name)?;
     let settings = request.settings.into_iter().collect();
-    TopicSettings::check(&settings)?;
+    let with_defaults = services.facts.config.topics.defaults.with(&settings)?;
     let replication_factor = request.replication_factor.max(1);
-    if replication_factor > convert::REPLICAS {
+    if replication_factor > REPLICAS {
         return Err(Refusal::Request {
             field: "replication_factor",
-            message: format!("a single node keeps 1 replica, not {replication_factor}"),
+            message: format!("a single node keeps {REPLICAS} replica, not {replication_factor}"),
         }
         .into());
+    }
+    if let WriteConcern::Replicas(wanted) = with_defaults.write_concern
+        && wanted > replication_factor
+    {
+        let message = format!(
+            "write_concern: the topic has {replication_factor} replica of each partition, not {wanted}"
+        );
+        return Err(Refusal::Request { field: "settings", message }.into());
     }
     let partitions = request.partitions.max(1);
     let draft = TopicDraft { name, partitions, replication_factor, settings };

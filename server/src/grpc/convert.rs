@@ -9,9 +9,6 @@ use super::status::Refusal;
 use crate::catalog::ServedTopic;
 use crate::leadership::{NodeRegistration, Topic};
 
-/// Replicas of a partition on a node that is alone.
-pub(crate) const REPLICAS: u32 = 1;
-
 /// Where to begin. What is not said is the earliest record.
 pub(crate) fn start(position: Option<v1::StartPosition>) -> Result<CursorStart, Refusal> {
     use v1::start_position::Position;
@@ -49,12 +46,11 @@ pub(crate) fn topic_summary(topic: &Topic) -> v1::TopicSummary {
 
 pub(crate) fn topic_metadata(served: &ServedTopic, facts: &NodeFacts) -> v1::TopicMetadata {
     let node = facts.node.id.get();
-    let shards = u32::try_from(facts.node.shard_addresses.len()).unwrap_or(u32::MAX);
     let partition = |id: forebay_format::PartitionId| v1::PartitionMetadata {
         partition: id.partition.get(),
         leader: served.epoch(id.partition).map(|_| node),
         epoch: served.epoch(id.partition).map_or(0, forebay_format::Epoch::get),
-        shard: forebay_engine::shard_of(id, shards).get(),
+        shard: forebay_engine::shard_of(id, facts.shards).get(),
         replicas: vec![node],
         in_sync: vec![node],
     };

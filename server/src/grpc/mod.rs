@@ -7,6 +7,8 @@ mod consume;
 mod convert;
 mod frame;
 mod health;
+mod metrics;
+mod open_requests;
 mod produce;
 mod reflection;
 mod router;
@@ -14,5 +16,7 @@ mod services;
 mod status;
 
 pub(crate) use health::Health;
+pub(crate) use metrics::ServerMetrics;
+pub(crate) use open_requests::OpenRequests;
 pub(crate) use router::Router;
-pub(crate) use services::{NodeFacts, OpenRequests, ServerMetrics, Services};
+pub(crate) use services::{NodeFacts, Services};

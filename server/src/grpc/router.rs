@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tonic::body::Body;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tower::Service;
 
 use super::cluster::ClusterApi;
@@ -19,14 +20,16 @@ use super::health::Health;
 use super::produce::ProduceSession;
 use super::reflection;
 use super::services::Services;
+use super::status::Failure;
 use crate::net::{Handler, ResponseBody};
 
 /// The two calls that carry records. They take and give their bytes without the generated code.
 const PRODUCE: &str = "/forebay.v1.ProducerService/Produce";
 const CONSUME: &str = "/forebay.v1.ConsumerService/Consume";
 
-/// Services that a stopping node does not wait for: their streams have no end of their own.
-const NOT_WAITED_FOR: &str = "/grpc.";
+/// Services that are the same everywhere. A stopping node does not wait for them: their streams have no
+/// end of their own.
+const STANDARD: &str = "/grpc.";
 
 /// All services of a shard. Makes a handler for each connection.
 pub(crate) struct Router {
@@ -66,7 +69,8 @@ struct Connection {
 impl Handler for Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let path = request.uri().path();
-        let open = (!path.starts_with(NOT_WAITED_FOR)).then(|| self.services.open_requests.begin());
+        let path_is_ours = !path.starts_with(STANDARD);
+        let open = path_is_ours.then(|| self.services.open_requests.begin());
         let response = match path {
             PRODUCE if is_grpc(&request) => {
                 let requests = request.into_body();
@@ -79,10 +83,21 @@ impl Handler for Connection {
             _ => {
                 let answer = self.routes.clone().call(request.map(Body::new)).await;
                 let answer = answer.unwrap_or_else(|never: Infallible| match never {});
-                answer.map(ResponseBody::tonic)
+                if path_is_ours { with_reason(answer) } else { answer }.map(ResponseBody::tonic)
             }
         };
         response.map(|body| body.holding(open))
+    }
+}
+
+/// Gives the reason of ours to what tonic refuses by itself: unknown calls, and messages that are too
+/// large or no protobuf.
+fn with_reason(answer: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(answer.headers()) {
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
+            Failure::from_transport(&status).into_status().into_http()
+        }
+        _ => answer,
     }
 }
 
@@ -90,5 +105,28 @@ impl Handler for Connection {
 fn is_grpc<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(http::header::CONTENT_TYPE);
     request.method() == http::Method::POST
-        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        && content_type.is_some_and(|value| is_grpc_type(value.as_bytes()))
+}
+
+/// `application/grpc` with or without a format or parameters. `application/grpc-web` is another protocol.
+fn is_grpc_type(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_web_is_not_grpc() {
+        for right in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
+            assert!(is_grpc_type(right.as_bytes()), "{right}");
+        }
+        for wrong in ["application/grpc-web", "application/grpc-web+proto", "application/json", ""]
+        {
+            assert!(!is_grpc_type(wrong.as_bytes()), "{wrong}");
+        }
+    }
 }

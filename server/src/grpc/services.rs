@@ -1,14 +1,14 @@
-//! What all services of a shard have in common.
+//! What the services of a shard work with, and how they find and make topics.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Poll, Waker};
 
+use forebay_format::limits::TOPICS_MAX;
 use forebay_format::{ClusterId, TopicName};
 
+use super::metrics::ServerMetrics;
+use super::open_requests::OpenRequests;
 use super::status::{Failure, Refusal};
 use crate::bridge::{ControlLink, ControlRequest};
 use crate::catalog::{Catalog, ServedTopic};
@@ -21,23 +21,9 @@ use crate::net::StopSignal;
 pub(crate) struct NodeFacts {
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeRegistration,
+    /// How many the node has, whether or not it tells where they are.
+    pub(crate) shards: u32,
     pub(crate) config: Config,
-}
-
-/// Counters of one shard's services. Written by the shard, read by the control thread.
-#[derive(Debug, Default)]
-pub(crate) struct ServerMetrics {
-    pub(crate) produce_streams: AtomicU64,
-    pub(crate) consume_streams: AtomicU64,
-    /// Batches that were refused or whose outcome is unknown.
-    pub(crate) produce_errors: AtomicU64,
-    /// Bytes of batches that consumers were sent.
-    pub(crate) consumed_bytes: AtomicU64,
-}
-
-/// Adds to a counter that only this thread writes.
-pub(crate) fn add(counter: &AtomicU64, more: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
 /// See the module. One for each shard.
@@ -60,8 +46,23 @@ impl Services {
         self.catalog.get(name.as_str()).ok_or_else(|| Refusal::UnknownTopic(name).into())
     }
 
-    /// Those of these topics that exist.
+    /// The topic of this name, if it has this id too, or the id is empty.
+    pub(crate) fn topic_with_id(&self, name: &str, id: &str) -> Result<Rc<ServedTopic>, Failure> {
+        let served = self.topic(name)?;
+        if !id.is_empty() && id != served.topic.id.to_string() {
+            let topic = served.topic.name.clone();
+            return Err(Refusal::OtherTopic { topic, id: served.topic.id.to_string() }.into());
+        }
+        Ok(served)
+    }
+
+    /// Those of these topics that exist, each once.
     pub(crate) fn topics(&self, names: &[String]) -> Result<Vec<Rc<ServedTopic>>, Failure> {
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        if names.len() > TOPICS_MAX {
+            let message = format!("expected at most {TOPICS_MAX} topics, found {}", names.len());
+            return Err(Refusal::Request { field: "topics", message }.into());
+        }
         let mut found = Vec::new();
         for name in names {
             found.extend(self.catalog.get(TopicName::new(name)?.as_str()));
@@ -69,8 +70,16 @@ impl Services {
         Ok(found)
     }
 
-    /// The topic of this name; it is made where that is allowed.
-    pub(crate) async fn topic_to_produce(&self, name: &str) -> Result<Rc<ServedTopic>, Failure> {
+    /// The topic of this name, and of this id if that is not empty; without, it is made where that is
+    /// allowed.
+    pub(crate) async fn topic_to_produce(
+        &self,
+        name: &str,
+        id: &str,
+    ) -> Result<Rc<ServedTopic>, Failure> {
+        if !id.is_empty() {
+            return self.topic_with_id(name, id);
+        }
         let name = TopicName::new(name)?;
         if let Some(served) = self.catalog.get(name.as_str()) {
             return Ok(served);
@@ -106,51 +115,6 @@ impl From<CreateOutcome> for Failure {
         match outcome {
             CreateOutcome::Refused(error) => error.into(),
             CreateOutcome::Stopping => Refusal::Stopping.into(),
-        }
-    }
-}
-
-/// Requests that a stopping node waits for. Clones are the same.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct OpenRequests(Rc<Count>);
-
-#[derive(Debug, Default)]
-struct Count {
-    open: Cell<usize>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-/// One of them, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct OpenRequest(Rc<Count>);
-
-impl OpenRequests {
-    /// Counts one more.
-    pub(super) fn begin(&self) -> OpenRequest {
-        self.0.open.set(self.0.open.get() + 1);
-        OpenRequest(self.0.clone())
-    }
-
-    /// Returns when there are none. One task may wait.
-    pub(crate) async fn none(&self) {
-        poll_fn(|cx| {
-            if self.0.open.get() == 0 {
-                return Poll::Ready(());
-            }
-            *self.0.waiting.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-impl Drop for OpenRequest {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        if self.0.open.get() == 0
-            && let Some(waiting) = self.0.waiting.take()
-        {
-            waiting.wake();
         }
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use forebay_engine::{AppendError, ReadError, ReserveError};
+use forebay_format::limits::RECORDS_PER_BATCH_MAX;
 use forebay_format::{BatchError, ProducerError, PushError, TopicName, TopicNameError};
 use forebay_proto::v1;
 use tonic::{Code, Status};
@@ -44,9 +45,15 @@ impl Failure {
         Self { code, reason, message, metadata: Vec::new(), field: None, retry_after: None }
     }
 
-    /// What tonic refused while it decoded a request.
+    /// What tonic refused before a service of ours saw it: it knows codes of its own for that.
     pub(crate) fn from_transport(status: &Status) -> Self {
-        Self::new(status.code(), "INVALID_REQUEST", status.message())
+        let is = |code, reason| Self::new(code, reason, status.message());
+        match status.code() {
+            Code::OutOfRange => is(Code::InvalidArgument, "MESSAGE_TOO_LARGE").field("message"),
+            Code::Internal => is(Code::InvalidArgument, "INVALID_REQUEST").field("message"),
+            Code::Unimplemented => is(Code::Unimplemented, "UNIMPLEMENTED"),
+            code => is(code, "INVALID_REQUEST"),
+        }
     }
 
     fn field(self, field: &'static str) -> Self {
@@ -80,11 +87,17 @@ impl Failure {
     /// As the answer to one batch, or for one partition.
     pub(crate) fn into_error(self) -> v1::Error {
         let retry_after = self.retry_after.unwrap_or(Duration::ZERO);
+        let field = self.field.map(|field| ("field", field.to_owned()));
         v1::Error {
             code: self.code.into(),
             reason: self.reason.to_owned(),
             message: self.message,
-            metadata: self.metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            metadata: self
+                .metadata
+                .into_iter()
+                .chain(field)
+                .map(|(k, v)| (k.to_owned(), v))
+                .collect(),
             retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
         }
     }
@@ -97,6 +110,8 @@ pub(crate) enum Refusal {
     Request { field: &'static str, message: String },
     #[error("there is no topic {0}")]
     UnknownTopic(TopicName),
+    #[error("the topic {topic} here has the id {id}: it is another one of the same name")]
+    OtherTopic { topic: TopicName, id: String },
     #[error("topic {topic} has partitions 0 to {}, not {partition}", .partitions.saturating_sub(1))]
     UnknownPartition { topic: TopicName, partition: u32, partitions: u32 },
     #[error("the partition has {replicas} replicas, not {wanted}")]
@@ -109,6 +124,12 @@ pub(crate) enum Refusal {
     CompressedMessage,
     #[error("the message is not valid protobuf: {0}")]
     Protobuf(#[from] prost::DecodeError),
+    #[error(
+        "a batch may have at most {RECORDS_PER_BATCH_MAX} records, and as many headers of records"
+    )]
+    TooManyRecords,
+    #[error("the batch would have more than {max} bytes")]
+    TooManyBytes { max: usize },
     #[error("there was no room for the batch within its timeout; it was not appended")]
     NoRoomInTime,
     #[error("the write concern was not met within the timeout; the batch may be in the log or not")]
@@ -130,6 +151,10 @@ impl From<Refusal> for Failure {
             Refusal::UnknownTopic(topic) => {
                 as_is(Code::NotFound, "TOPIC_UNKNOWN").with("topic", topic)
             }
+            Refusal::OtherTopic { topic, id } => as_is(Code::NotFound, "TOPIC_UNKNOWN")
+                .with("topic", topic)
+                .with("topic_id", id)
+                .field("topic_id"),
             Refusal::UnknownPartition { topic, partition, partitions } => {
                 as_is(Code::NotFound, "PARTITION_UNKNOWN")
                     .with("topic", topic)
@@ -142,13 +167,23 @@ impl From<Refusal> for Failure {
                     .field("write_concern_replicas")
             }
             Refusal::MessageTooLarge { max, .. } => {
-                as_is(Code::ResourceExhausted, "MESSAGE_TOO_LARGE").with("limit", max)
+                as_is(Code::InvalidArgument, "MESSAGE_TOO_LARGE")
+                    .with("limit", max)
+                    .field("message")
             }
             Refusal::TooManyUnfinished { max, .. } => {
                 as_is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").with("limit", max).retry()
             }
             Refusal::CompressedMessage => as_is(Code::Unimplemented, "COMPRESSED_MESSAGE"),
-            Refusal::Protobuf(_) => as_is(Code::InvalidArgument, "INVALID_REQUEST"),
+            Refusal::Protobuf(_) => {
+                as_is(Code::InvalidArgument, "INVALID_REQUEST").field("message")
+            }
+            Refusal::TooManyBytes { max } => {
+                as_is(Code::InvalidArgument, "BATCH_TOO_LARGE").with("limit", max).field("records")
+            }
+            Refusal::TooManyRecords => as_is(Code::InvalidArgument, "BATCH_TOO_LARGE")
+                .with("limit", RECORDS_PER_BATCH_MAX)
+                .field("records"),
             Refusal::NoRoomInTime => as_is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").retry(),
             Refusal::Indeterminate => as_is(Code::Unknown, "INDETERMINATE").retry(),
             Refusal::Stopping => as_is(Code::Unavailable, "NODE_STOPPING").retry(),
@@ -167,7 +202,7 @@ impl From<BatchError> for Failure {
             | BatchError::Records { .. } => invalid("BATCH_MALFORMED"),
             BatchError::Version { .. } => invalid("BATCH_VERSION"),
             BatchError::TooLarge { max, .. } => invalid("BATCH_TOO_LARGE").with("limit", max),
-            BatchError::Compressed { .. } => invalid("COMPRESSED_BATCH"),
+            BatchError::Compressed { .. } => Refusal::CompressedBatch.into(),
             BatchError::PayloadCrc { .. }
             | BatchError::HeaderCrc { .. }
             | BatchError::LocalCrc { .. } => invalid("BATCH_CHECKSUM"),
@@ -379,6 +414,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_request_names_the_field() {
+        let error = Failure::from(Refusal::TooManyRecords).into_error();
+        assert_eq!(error.metadata["field"], "records");
         let status = Failure::from(TopicName::new("").expect_err("empty")).into_status();
         let violations = status.get_details_bad_request().expect("a BadRequest").field_violations;
         assert_eq!(violations[0].field, "topic");

@@ -186,7 +186,12 @@ async fn serve(
     drain: &StopSignal,
 ) -> Result<(), ServeError> {
     stream.set_nodelay(true)?;
-    let Some(prefix) = preface::read(&mut stream).await? else { return Ok(()) };
+    let prefix = match select(drain.stopped(), pin!(preface::read(&mut stream))).await {
+        // Nothing has begun that would have to be ended well.
+        Either::Left(_) => return Ok(()),
+        Either::Right((prefix, _)) => prefix?,
+    };
+    let Some(prefix) = prefix else { return Ok(()) };
     let handler = Rc::new(handler);
     let service = service_fn(move |request| {
         let handler = handler.clone();

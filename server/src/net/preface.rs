@@ -2,6 +2,7 @@
 //! anything is set up for it.
 
 use std::io;
+use std::net::Shutdown;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long a client may take to send it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one that was told off may take to go, and how much it may still send.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Said to clients that speak HTTP/1.
 const WRONG_PORT: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\n\
@@ -37,7 +42,8 @@ pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Option<Bytes>> {
     }
     if is_http1(&found) {
         stream.write_all(WRONG_PORT).await?;
-        stream.close().await?;
+        stream.shutdown(Shutdown::Write).await.map_err(io::Error::from)?;
+        timeout(LINGER, read_away(stream)).await;
     }
     Ok(None)
 }
@@ -53,6 +59,18 @@ async fn compare(stream: &mut TcpStream, found: &mut [u8; PREFACE.len()]) -> io:
         }
     }
     Ok(true)
+}
+
+/// Reads what the client still sends: a socket that is closed before takes back what was said.
+async fn read_away(stream: &mut TcpStream) {
+    let mut bytes = vec![0; 16 * 1024];
+    let mut left = LINGER_BYTES_MAX;
+    while left > 0 {
+        match stream.read(&mut bytes).await {
+            Ok(0) | Err(_) => return,
+            Ok(length) => left = left.saturating_sub(length),
+        }
+    }
 }
 
 fn is_http1(start: &[u8]) -> bool {

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::http_connections::HttpListener;
 use super::metrics::Metrics;
 
 /// How far the node is.
@@ -62,7 +63,7 @@ impl HttpPort {
 
     /// Serves until the task is dropped.
     pub(crate) async fn serve(self, state: Arc<HttpState>) {
-        if let Err(error) = axum::serve(self.0, router(state)).await {
+        if let Err(error) = axum::serve(HttpListener::new(self.0), router(state)).await {
             tracing::error!(%error, "the HTTP port is not served any more");
         }
     }

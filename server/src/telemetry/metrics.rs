@@ -51,7 +51,7 @@ struct Shards(Vec<MetricsOfShard>);
 type Read = fn(&MetricsOfShard) -> u64;
 
 /// A counter: name without unit and `_total`, unit, meaning, place.
-const COUNTERS: [(&str, Option<Unit>, &str, Read); 11] = [
+const COUNTERS: [(&str, Option<Unit>, &str, Read); 12] = [
     ("forebay_appended_batches", None, "Batches made durable", |s| s.engine.appended_batches.get()),
     ("forebay_appended_records", None, "Records made durable", |s| s.engine.appended_records.get()),
     ("forebay_appended", Some(Unit::Bytes), "Batches made durable, headers included", |s| {
@@ -75,6 +75,9 @@ const COUNTERS: [(&str, Option<Unit>, &str, Read); 11] = [
     }),
     ("forebay_consume_streams", None, "Consume streams opened", |s| {
         load(&s.server.consume_streams)
+    }),
+    ("forebay_consumed", Some(Unit::Bytes), "Batches sent to consumers", |s| {
+        load(&s.server.consumed_bytes)
     }),
     ("forebay_produce_errors", None, "Batches answered with an error", |s| {
         load(&s.server.produce_errors)
@@ -161,6 +164,7 @@ mod tests {
         let page = Metrics::new(vec![shard.clone(), shard]).page();
         for name in [
             "forebay_appended_bytes_total{shard=\"1\"} 0",
+            "forebay_consumed_bytes_total{shard=\"0\"} 0",
             "forebay_sync_seconds_total{shard=\"0\"} 0.0",
             "forebay_connections{shard=\"0\"} 0",
             "forebay_buffer_bytes{shard=\"1\"} 0",

@@ -1,9 +1,11 @@
 //! What a node says about itself: logs, metrics, and the HTTP port that shows health and metrics.
 
 mod http;
+mod http_connections;
 mod logs;
 mod metrics;
 
 pub(crate) use http::{HttpPort, HttpState, Readiness};
-pub(crate) use logs::start as start_logs;
+pub use logs::LogFilterError;
+pub(crate) use logs::{is_text, start as start_logs};
 pub(crate) use metrics::{Metrics, MetricsOfShard};

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use forebay_format::limits::TOPICS_MAX;
 use forebay_proto::v1;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -74,6 +75,8 @@ fn bad_topics_are_refused_with_the_field_that_is_wrong() {
             ),
             (setting("retention_sizes", "4GiB"), "settings"),
             (setting("retention_size", "4GB"), "settings"),
+            (setting("retention_size", "0B"), "settings"),
+            (setting("write_concern", "2"), "settings"),
         ];
         for (request, field) in cases {
             let status = cluster.create_topic(request).await.expect_err(field);
@@ -81,6 +84,20 @@ fn bad_topics_are_refused_with_the_field_that_is_wrong() {
             let violations = status.get_details_bad_request().expect(field).field_violations;
             assert_eq!(violations[0].field, field, "{status:?}");
         }
+    });
+}
+
+#[test]
+fn a_node_on_all_addresses_sends_nobody_to_themselves() {
+    block_on(async {
+        let server = Server::start_with(&[("network.listen", "0.0.0.0:0")]);
+        server.create_topic("here", 4).await;
+        let request = v1::GetMetadataRequest { topics: vec!["here".into()] };
+        let metadata = server.cluster().await.get_metadata(request).await.expect("metadata");
+        let metadata = metadata.into_inner();
+        assert_eq!(metadata.nodes[0].address, "");
+        assert!(metadata.nodes[0].shard_addresses.is_empty());
+        assert!(metadata.topics[0].partitions.iter().all(|partition| partition.shard < 2));
     });
 }
 
@@ -111,6 +128,14 @@ fn metadata_leads_to_the_owning_shard() {
             let topics = cluster.list_topics(v1::ListTopicsRequest {}).await.expect("a list");
             assert_eq!(topics.into_inner().topics.len(), 1);
         }
+        // However often a topic is named, it is told once.
+        let request = v1::GetMetadataRequest { topics: vec!["spread".into(); 100_000] };
+        let metadata = server.cluster().await.get_metadata(request).await.expect("metadata");
+        assert_eq!(metadata.into_inner().topics.len(), 1);
+        let topics = (0..=TOPICS_MAX).map(|index| format!("t{index}")).collect();
+        let request = v1::GetMetadataRequest { topics };
+        let refused = server.cluster().await.get_metadata(request).await.expect_err("too many");
+        assert_eq!(refused.code(), Code::InvalidArgument);
         // A producer asks before it makes the topic.
         let request = v1::GetMetadataRequest { topics: vec!["missing".into(), "spread".into()] };
         let metadata = server.cluster().await.get_metadata(request).await.expect("metadata");

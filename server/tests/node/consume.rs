@@ -4,6 +4,7 @@ use forebay_proto::v1;
 use forebay_proto::v1::consume_response::Message;
 use forebay_proto::v1::start_position::Position;
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use crate::support::{Server, batch, block_on, from_start, values};
 
@@ -71,7 +72,7 @@ fn plain_records_begin_exactly_at_the_offset_asked_for() {
 fn an_offset_outside_the_log_is_answered_in_place_with_the_range() {
     block_on(async {
         let server = Server::start();
-        server.create_topic("range", 2).await;
+        server.create_topic("range", 3).await;
         let mut producer = server.produce("range").await;
         producer.raw(1, batch(&[b"x"])).await;
         producer.ack().await;
@@ -84,7 +85,10 @@ fn an_offset_outside_the_log_is_answered_in_place_with_the_range() {
         let mut others = 0;
         while errors.len() < 2 || others < 2 {
             match consumer.next().await {
-                Message::Error(error) => errors.push((error.partition, error.error.expect("one"))),
+                Message::Error(error) => {
+                    assert_eq!(error.seek_id, 0);
+                    errors.push((error.partition, error.error.expect("one")));
+                }
                 Message::Positioned(v1::Positioned { partition: 1, .. })
                 | Message::Watermark(v1::Watermark { partition: 1, .. }) => others += 1,
                 other => panic!("unexpected: {other:?}"),
@@ -94,10 +98,16 @@ fn an_offset_outside_the_log_is_answered_in_place_with_the_range() {
         let [(0, outside), (7, unknown)] = &errors[..] else { panic!("{errors:?}") };
         assert_eq!(Code::from(outside.code), Code::OutOfRange);
         assert_eq!((&*outside.metadata["earliest"], &*outside.metadata["latest"]), ("0", "1"));
+        assert_eq!(unknown.metadata["partitions"], "3");
         assert_eq!(
             (Code::from(unknown.code), &*unknown.reason),
             (Code::NotFound, "PARTITION_UNKNOWN")
         );
+        // A seek that leads out of the log says which it was.
+        let seek = v1::Seek { partition: 0, start: Some(at(Position::Offset(7))), seek_id: 4 };
+        consumer.send(v1::consume_request::Message::Seek(seek)).await;
+        let Message::Error(error) = consumer.next().await else { panic!("no error") };
+        assert_eq!((error.partition, error.seek_id), (0, 4));
         // It comes back with a seek.
         let seek = v1::Seek { partition: 0, start: Some(at(Position::Offset(0))), seek_id: 5 };
         consumer.send(v1::consume_request::Message::Seek(seek)).await;
@@ -184,6 +194,92 @@ fn many_partitions_on_many_shards_come_through_one_stream() {
 }
 
 #[test]
+fn partitions_that_are_long_to_read_take_turns_and_lose_nothing() {
+    const BATCHES: u64 = 18;
+    block_on(async {
+        let server = Server::start_with(&[("node.shards", "1")]);
+        server.create_topic("long", 6).await;
+        let mut producer = server.produce("long").await;
+        let value = vec![5; 1_000_000];
+        for partition in 0..6 {
+            for _ in 0..BATCHES {
+                let content = Some(v1::produce_batch::Content::RawBatch(batch(&[&value])));
+                producer.batch(v1::ProduceBatch { partition, content, ..Default::default() }).await;
+                producer.ack().await;
+            }
+        }
+        let mut consumer = server.consume(from_start("long", v1::RecordFormat::Raw)).await;
+        let mut next = [0; 6];
+        while next != [BATCHES; 6] {
+            let Message::Batches(batches) = consumer.next().await else { continue };
+            let partition = batches.partition as usize;
+            for (offset, found) in values(&batches.raw_batches) {
+                assert_eq!((offset, found.len()), (next[partition], value.len()));
+                next[partition] += 1;
+            }
+            // A turn is 16 MiB.
+            let going = next.iter().filter(|next| (1..16).contains(*next)).count();
+            assert!(going <= 4, "only a few are read at a time: {next:?}");
+        }
+    });
+}
+
+#[test]
+fn another_topic_of_the_same_name_is_neither_read_nor_produced_to() {
+    block_on(async {
+        let server = Server::start();
+        server.create_topic("named", 1).await;
+        let topics = server.cluster().await.list_topics(v1::ListTopicsRequest {}).await;
+        let topic_id = topics.expect("a list").into_inner().topics[0].topic_id.clone();
+        let other = "0".repeat(32);
+        for (topic, topic_id, found) in
+            [("named", &topic_id, true), ("named", &other, false), ("missing", &topic_id, false)]
+        {
+            let open = v1::ProduceOpen {
+                topic: topic.into(),
+                topic_id: topic_id.clone(),
+                ..Default::default()
+            };
+            let producer = server.produce_as(open).await;
+            let ended = producer.finish().await;
+            assert_eq!(ended.is_ok(), found, "{ended:?}");
+            let subscribe = v1::Subscribe {
+                topic_id: topic_id.clone(),
+                ..from_start(topic, v1::RecordFormat::Raw)
+            };
+            let mut consumer = server.consume(subscribe).await;
+            let first = consumer.responses.message().await;
+            assert_eq!(first.is_ok(), found, "{first:?}");
+            if let Err(status) = first {
+                assert_eq!(status.code(), Code::NotFound);
+            }
+        }
+        let topics = server.cluster().await.list_topics(v1::ListTopicsRequest {}).await;
+        assert_eq!(topics.expect("a list").into_inner().topics.len(), 1, "none was made");
+    });
+}
+
+#[test]
+fn a_flood_of_seeks_is_answered_seek_by_seek() {
+    const FLOOD: u64 = 20_000;
+    block_on(async {
+        let server = Server::start();
+        server.create_topic("seeks", 1).await;
+        let mut consumer = server.consume(from_start("seeks", v1::RecordFormat::Raw)).await;
+        for seek_id in 1..=FLOOD {
+            let seek = v1::Seek { partition: 9, start: None, seek_id };
+            consumer.send(v1::consume_request::Message::Seek(seek)).await;
+        }
+        let mut expected = 1;
+        while expected <= FLOOD {
+            let Message::Error(error) = consumer.next().await else { continue };
+            assert_eq!((error.partition, error.seek_id), (9, expected));
+            expected += 1;
+        }
+    });
+}
+
+#[test]
 fn reading_never_makes_a_topic() {
     block_on(async {
         let server = Server::start();
@@ -196,17 +292,41 @@ fn reading_never_makes_a_topic() {
 }
 
 #[test]
+fn a_message_that_is_too_large_is_an_invalid_argument() {
+    block_on(async {
+        let server = Server::start();
+        let subscribe = from_start(&"x".repeat(2 << 20), v1::RecordFormat::Raw);
+        let mut consumer = server.consume(subscribe).await;
+        let status = consumer.responses.message().await.expect_err("too large");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert_eq!(info.reason, "MESSAGE_TOO_LARGE");
+        // OUT_OF_RANGE, which is what the library says, is for offsets.
+        let request = v1::DescribeTopicRequest { name: "x".repeat(5 << 20) };
+        let status = server.cluster().await.describe_topic(request).await.expect_err("too large");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert_eq!(info.reason, "MESSAGE_TOO_LARGE");
+    });
+}
+
+#[test]
 fn a_bad_subscription_ends_the_stream_with_the_cause() {
     block_on(async {
         let server = Server::start();
         server.create_topic("t", 1).await;
+        server.create_topic("two", 2).await;
         let twice = v1::Subscribe {
             partitions: vec![at_offset(0, 0), at_offset(0, 1)],
+            ..from_start("two", v1::RecordFormat::Raw)
+        };
+        let more = v1::Subscribe {
+            partitions: vec![at_offset(0, 0), at_offset(1, 1)],
             ..from_start("t", v1::RecordFormat::Raw)
         };
         let format = v1::Subscribe { format: 9, ..from_start("t", v1::RecordFormat::Raw) };
         let name = from_start("a/b", v1::RecordFormat::Raw);
-        for subscribe in [twice, format, name] {
+        for subscribe in [twice, more, format, name] {
             let mut consumer = server.consume(subscribe).await;
             let status = consumer.responses.message().await.expect_err("refused");
             assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");

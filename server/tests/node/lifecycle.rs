@@ -69,7 +69,7 @@ fn a_directory_with_something_else_in_it_is_refused() {
 
 #[test]
 fn a_draining_node_tells_its_streams_and_answers_what_it_took() {
-    let server = Server::start();
+    let server = Server::start_with(&[("node.drain_timeout", "10m")]);
     block_on(async {
         let mut producer = server.produce("draining").await;
         producer.raw(1, batch(&[b"taken"])).await;
@@ -97,13 +97,32 @@ fn a_draining_node_tells_its_streams_and_answers_what_it_took() {
 
 #[test]
 fn clients_that_do_not_listen_do_not_hold_a_stop_up() {
-    let server = Server::start_with(&[("node.drain_timeout", "5s")]);
+    let server = Server::start_with(&[("node.drain_timeout", "10m")]);
     block_on(async {
         let producer = server.produce("deaf").await;
         let consumer = server.consume(from_start("deaf", v1::RecordFormat::Raw)).await;
         let stop = tokio::task::spawn_blocking(move || server.stop());
         stop.await.expect("no panic").1.expect("a clean stop");
         drop((producer, consumer));
+    });
+}
+
+#[test]
+fn a_client_that_takes_nothing_more_is_cut_off_in_the_end() {
+    let server = Server::start_with(&[("node.drain_timeout", "1s")]);
+    block_on(async {
+        let mut producer = server.produce("stuck").await;
+        let value = vec![1; 500_000];
+        for id in 0..20 {
+            producer.raw(id, batch(&[&value])).await;
+            producer.ack().await;
+        }
+        // More than fits between the two, and nobody reads it.
+        let consumer = server.consume(from_start("stuck", v1::RecordFormat::Raw)).await;
+        let silent = tokio::net::TcpStream::connect(server.addresses().grpc).await;
+        let stop = tokio::task::spawn_blocking(move || server.stop());
+        stop.await.expect("no panic").1.expect("a clean stop");
+        drop((producer, consumer, silent));
     });
 }
 

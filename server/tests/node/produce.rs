@@ -1,7 +1,7 @@
 //! The produce stream: what is taken, what is refused in place, and what ends the stream.
 
 use bytes::Bytes;
-use forebay_format::limits::{BATCH_BYTES_MAX, HEADER_BYTES};
+use forebay_format::limits::{BATCH_BYTES_MAX, HEADER_BYTES, RECORDS_PER_BATCH_MAX};
 use forebay_format::{ProducerEpoch, ProducerId, ProducerStamp, Sequence};
 use forebay_proto::v1;
 use forebay_proto::v1::WriteConcern as Concern;
@@ -9,7 +9,7 @@ use forebay_proto::v1::consume_response::Message;
 use forebay_proto::v1::produce_batch::Content;
 use tonic::Code;
 
-use crate::support::{Server, batch, batch_of, block_on, from_start, record};
+use crate::support::{Producer, Server, batch, batch_of, block_on, from_start, record};
 
 #[test]
 fn raw_batches_come_back_as_they_were_with_offsets_in_order() {
@@ -132,6 +132,46 @@ fn bad_batches_are_answered_in_place_and_the_stream_goes_on() {
 }
 
 #[test]
+fn a_flood_of_tiny_bad_batches_is_answered_in_order_beside_others() {
+    const FLOOD: u64 = 50_000;
+    block_on(async {
+        let server = Server::start_with(&[("node.shards", "1")]);
+        let mut flood = server.produce("flood").await;
+        for request_id in 0..FLOOD {
+            let partition = u32::from(request_id % 2 == 0);
+            flood.batch(v1::ProduceBatch { request_id, partition, ..Default::default() }).await;
+        }
+        let mut other = server.produce("flood").await;
+        other.raw(1, batch(&[b"x"])).await;
+        other.ack().await;
+        for request_id in 0..FLOOD {
+            let (found, error) = flood.error().await;
+            assert_eq!(found, request_id);
+            let code = if found % 2 == 0 { Code::NotFound } else { Code::InvalidArgument };
+            assert_eq!(Code::from(error.code), code);
+        }
+        flood.raw(FLOOD, batch(&[b"x"])).await;
+        assert_eq!(flood.ack().await.0, FLOOD);
+    });
+}
+
+#[test]
+fn too_many_plain_records_are_refused_in_place() {
+    block_on(async {
+        let server = Server::start();
+        let mut producer = server.produce("many").await;
+        let records = vec![v1::Record::default(); RECORDS_PER_BATCH_MAX as usize + 1];
+        let content = Some(Content::Records(v1::RecordList { records, first_sequence: 0 }));
+        producer.batch(v1::ProduceBatch { request_id: 5, content, ..Default::default() }).await;
+        let (id, error) = producer.error().await;
+        assert_eq!((id, &*error.reason), (5, "BATCH_TOO_LARGE"));
+        assert_eq!(error.metadata["limit"], RECORDS_PER_BATCH_MAX.to_string());
+        producer.raw(6, batch(&[b"x"])).await;
+        assert_eq!(producer.ack().await.0, 6);
+    });
+}
+
+#[test]
 fn every_write_concern_that_one_replica_can_meet_is_answered() {
     block_on(async {
         let server = Server::start();
@@ -176,20 +216,44 @@ fn a_batch_of_3_mib_is_taken_where_the_topic_allows_it() {
 }
 
 #[test]
-fn a_message_over_4_mib_ends_the_stream_after_the_batches_before_it() {
+fn a_raw_batch_over_4_mib_is_answered_in_place() {
     block_on(async {
         let server = Server::start();
         let mut producer = server.produce("limits").await;
+        producer.raw(1, Bytes::from(vec![0; 5 << 20])).await;
+        producer.raw(2, batch(&[b"after"])).await;
+        let (id, error) = producer.error().await;
+        assert_eq!((id, Code::from(error.code)), (1, Code::InvalidArgument));
+        assert_eq!(error.reason, "BATCH_TOO_LARGE");
+        assert_eq!(
+            (&*error.metadata["limit"], &*error.metadata["field"]),
+            ("1048576", "raw_batch")
+        );
+        assert_eq!(producer.ack().await.0, 2);
+    });
+}
+
+#[test]
+fn a_message_over_4_mib_ends_the_stream_after_the_batches_before_it() {
+    block_on(async {
+        let server = Server::start();
+        let channel = server.channel().await;
+        let open = || v1::ProduceOpen { topic: "limits".into(), ..Default::default() };
+        let mut other = Producer::connect(channel.clone()).await;
+        other.send(v1::produce_request::Message::Open(open())).await;
+        let mut producer = Producer::connect(channel).await;
+        producer.send(v1::produce_request::Message::Open(open())).await;
         producer.raw(1, batch(&[b"before"])).await;
-        producer.raw(2, Bytes::from(vec![0; 5 << 20])).await;
+        let records = vec![record(&vec![0; 5 << 20])];
+        let content = Some(Content::Records(v1::RecordList { records, first_sequence: 0 }));
+        producer.batch(v1::ProduceBatch { request_id: 2, content, ..Default::default() }).await;
         assert_eq!(producer.ack().await.0, 1);
         let status = producer.responses.message().await.expect_err("too large");
-        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         assert!(status.message().contains("4194304"), "{status:?}");
-        // The connection's other streams, and new ones, are served.
-        let mut producer = server.produce("limits").await;
-        producer.raw(1, batch(&[b"after"])).await;
-        assert_eq!(producer.ack().await.1.base_offset, 1);
+        // The connection's other streams are served.
+        other.raw(1, batch(&[b"after"])).await;
+        assert_eq!(other.ack().await.1.base_offset, 1);
     });
 }
 
@@ -198,7 +262,7 @@ fn a_stream_is_opened_first_and_once() {
     block_on(async {
         let server = Server::start();
         server.create_topic("t", 1).await;
-        let mut producer = crate::support::Producer::connect(server.channel().await).await;
+        let mut producer = Producer::connect(server.channel().await).await;
         producer.raw(1, batch(&[b"x"])).await;
         let status = producer.responses.message().await.expect_err("not opened");
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -219,6 +283,7 @@ fn a_bad_opening_ends_the_stream_with_the_cause() {
             topic: topic.into(),
             producer_id: producer_id.to_vec().into(),
             producer_epoch: 0,
+            ..Default::default()
         };
         let cases = [
             (open("no such topic", b""), Code::InvalidArgument),
@@ -242,6 +307,7 @@ fn a_retry_of_an_identified_producer_is_answered_with_the_first_offset() {
             topic: "once".into(),
             producer_id: id.to_bytes().to_vec().into(),
             producer_epoch: 3,
+            ..Default::default()
         };
         let stamp = |first_sequence| ProducerStamp {
             id,
@@ -271,7 +337,38 @@ fn a_retry_of_an_identified_producer_is_answered_with_the_first_offset() {
 }
 
 #[test]
-fn a_fast_producer_is_held_back_and_loses_nothing() {
+fn what_takes_too_long_is_indeterminate_and_what_finds_no_room_was_not_appended() {
+    block_on(async {
+        let server = Server::start_with(&[
+            ("network.in_flight_per_connection", "4MiB"),
+            ("storage.fsync", "interval:1h"),
+        ]);
+        let mut producer = server.produce("slow").await;
+        let value = vec![1; 500_000];
+        let mut reasons = Vec::new();
+        for request_id in 0..12 {
+            let content = Some(Content::RawBatch(batch(&[&value])));
+            let batch = v1::ProduceBatch {
+                request_id,
+                timeout_ms: 20,
+                write_concern: Concern::Quorum.into(),
+                content,
+                ..Default::default()
+            };
+            producer.batch(batch).await;
+            let (found, error) = producer.error().await;
+            assert_eq!(found, request_id);
+            reasons.push(error.reason);
+        }
+        // Eight fit, and stay until the log answers; there is no room for a ninth.
+        let (indeterminate, refused) = reasons.split_at(8);
+        assert!(indeterminate.iter().all(|reason| reason == "INDETERMINATE"), "{reasons:?}");
+        assert!(refused.iter().all(|reason| reason == "TOO_MANY_IN_FLIGHT"), "{reasons:?}");
+    });
+}
+
+#[test]
+fn a_fast_producer_with_little_room_loses_nothing() {
     block_on(async {
         let server = Server::start_with(&[("network.in_flight_per_connection", "4MiB")]);
         let mut producer = server.produce("fast").await;

@@ -5,6 +5,7 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
 
 use crate::support::{Server, batch, block_on, exchange};
 
@@ -81,6 +82,11 @@ fn what_is_not_http2_is_told_or_closed_and_hurts_nobody() {
         let http1 = exchange(server.addresses().grpc, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
         let http1 = String::from_utf8_lossy(&http1).into_owned();
         assert!(http1.starts_with("HTTP/1.1 426 ") && http1.contains("gRPC"), "{http1}");
+        // However much it sends, it hears why it is refused.
+        let mut long = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n".to_vec();
+        long.resize(300_000, b'x');
+        let answer = exchange(server.addresses().grpc, &long).await;
+        assert!(answer.starts_with(b"HTTP/1.1 426 "));
         let mut garbage = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         garbage.extend((0..4096_u32).map(|i| u8::try_from(i * 31 % 251).expect("small")));
         for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"\0\0\0\0", b"PRI * HTTP/2", &garbage]
@@ -114,6 +120,7 @@ fn an_unknown_call_is_unimplemented() {
         let codec = tonic_prost::ProstCodec::<(), ()>::default();
         let status = client.unary(tonic::Request::new(()), path, codec).await.expect_err("unknown");
         assert_eq!(status.code(), Code::Unimplemented);
+        assert_eq!(status.get_details_error_info().expect("an ErrorInfo").domain, "forebay");
     });
 }
 

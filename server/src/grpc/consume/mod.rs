@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─▶ Session ─▶ Readers (one per partition) ─▶ cursors of the engine
-//! response ◀── Output ◀────┴── pulled: nothing is read that the client has no room for
+//! response ◀── Output ◀────┴── pulled: little is read ahead of what the client takes
 //! ```
 
 mod output;
@@ -11,5 +11,6 @@ mod readers;
 mod records;
 mod session;
 mod subscription;
+mod turns;
 
 pub(super) use session::Session as ConsumeSession;

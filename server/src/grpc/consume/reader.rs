@@ -2,7 +2,7 @@
 
 use forebay_engine::{CursorStart, PartitionCursor, PartitionRef, ReadError, Run};
 use forebay_format::Offset;
-use futures_util::future::{AbortRegistration, Abortable, LocalBoxFuture};
+use futures_util::future::LocalBoxFuture;
 
 /// What a reader is, besides its cursor.
 #[derive(Debug, Clone, Copy)]
@@ -12,23 +12,32 @@ pub(super) struct Reading {
     pub(super) from: Offset,
     /// Whether the client was told that the end is reached, since it was.
     pub(super) end_told: bool,
+    /// The seek that it goes back to; 0: the subscription.
+    pub(super) seek_id: u64,
+    /// Bytes that were read since its turn began.
+    pub(super) turn_bytes: usize,
+}
+
+impl Reading {
+    fn failed(self, error: ReadError) -> Step {
+        Step::Failed { partition: self.partition, seek_id: self.seek_id, error }
+    }
 }
 
 /// What became of one step.
 #[derive(Debug)]
 pub(super) enum Step {
     /// The reader stands at its start.
-    Opened { cursor: PartitionCursor, reading: Reading, seek_id: u64 },
+    Opened { cursor: PartitionCursor, reading: Reading },
+    /// The reader stands where it stopped at the end of its last turn.
+    Resumed { cursor: PartitionCursor, reading: Reading },
     /// There is something to send.
     Run { cursor: PartitionCursor, reading: Reading, run: Run },
     /// There is nothing more for now.
     End { cursor: PartitionCursor, reading: Reading },
     /// The reader is gone.
-    Failed { partition: u32, error: ReadError },
+    Failed { partition: u32, seek_id: u64, error: ReadError },
 }
-
-/// A step under way. Aborted when the client seeks.
-pub(super) type Stepping = Abortable<LocalBoxFuture<'static, Step>>;
 
 /// Finds the start.
 pub(super) fn open(
@@ -36,22 +45,35 @@ pub(super) fn open(
     index: u32,
     start: CursorStart,
     seek_id: u64,
-    abort: AbortRegistration,
-) -> Stepping {
-    let open = async move {
+) -> LocalBoxFuture<'static, Step> {
+    Box::pin(async move {
         match partition.cursor(start).await {
             Ok(cursor) => {
                 let from = match start {
                     CursorStart::Offset(offset) => offset,
                     _ => cursor.position(),
                 };
-                let reading = Reading { partition: index, from, end_told: false };
-                Step::Opened { cursor, reading, seek_id }
+                let reading =
+                    Reading { partition: index, from, end_told: false, seek_id, turn_bytes: 0 };
+                Step::Opened { cursor, reading }
             }
-            Err(error) => Step::Failed { partition: index, error },
+            Err(error) => Step::Failed { partition: index, seek_id, error },
         }
-    };
-    Abortable::new(Box::pin(open), abort)
+    })
+}
+
+/// Finds the place again where a reader stopped.
+pub(super) fn resume(
+    partition: PartitionRef,
+    at: Offset,
+    reading: Reading,
+) -> LocalBoxFuture<'static, Step> {
+    Box::pin(async move {
+        match partition.cursor(CursorStart::Offset(at)).await {
+            Ok(cursor) => Step::Resumed { cursor, reading },
+            Err(error) => reading.failed(error),
+        }
+    })
 }
 
 /// Reads what is there.
@@ -59,9 +81,8 @@ pub(super) fn read(
     mut cursor: PartitionCursor,
     reading: Reading,
     max_bytes: usize,
-    abort: AbortRegistration,
-) -> Stepping {
-    let read = async move {
+) -> LocalBoxFuture<'static, Step> {
+    Box::pin(async move {
         let run = match cursor.try_next(max_bytes).await {
             Ok(Some(run)) => Ok(run),
             Ok(None) if cursor.at_end() => return Step::End { cursor, reading },
@@ -71,10 +92,9 @@ pub(super) fn read(
         };
         match run {
             Ok(run) => Step::Run { cursor, reading, run },
-            Err(error) => Step::Failed { partition: reading.partition, error },
+            Err(error) => reading.failed(error),
         }
-    };
-    Abortable::new(Box::pin(read), abort)
+    })
 }
 
 /// Waits at the end until there is more.
@@ -82,13 +102,11 @@ pub(super) fn wait(
     mut cursor: PartitionCursor,
     reading: Reading,
     max_bytes: usize,
-    abort: AbortRegistration,
-) -> Stepping {
-    let wait = async move {
+) -> LocalBoxFuture<'static, Step> {
+    Box::pin(async move {
         match cursor.next(max_bytes).await {
             Ok(run) => Step::Run { cursor, reading, run },
-            Err(error) => Step::Failed { partition: reading.partition, error },
+            Err(error) => reading.failed(error),
         }
-    };
-    Abortable::new(Box::pin(wait), abort)
+    })
 }

@@ -1,50 +1,34 @@
 //! All readers of a stream, taken in turn.
 //!
-//! Those that wait at the end of their partition hold no memory, and any number of them waits. Of those
-//! that have something to read only a few are let go ahead at a time, so that a stream over a thousand
-//! partitions holds no more buffers than one over four.
+//! A reader that reads from the disk reads ahead, and what it has read ahead is memory. So only a few
+//! have begun to read at a time: each goes on for a while, and then gives up its cursor with everything
+//! that hangs on it before it queues again. That is how a stream over a thousand partitions reads ahead
+//! for no more of them than one over four.
 
-use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
+use std::collections::HashMap;
 use std::task::{Context, Poll};
 
 use forebay_engine::{CursorStart, PartitionCursor, PartitionRef};
-use futures_util::Stream;
-use futures_util::future::AbortHandle;
-use futures_util::stream::FuturesUnordered;
+use forebay_format::Offset;
 
-use super::reader::{self, Reading, Step, Stepping};
+use super::reader::{self, Reading, Step};
+use super::turns::Turns;
 
-/// Readers of one stream that read from the disk at a time.
-const READING_MAX: usize = 4;
+/// What a reader reads before it lets another one. Much, because it begins again by looking for its place.
+const TURN_BYTES: usize = 16 * 1024 * 1024;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Readers {
-    /// Opening or reading.
-    reading: FuturesUnordered<Stepping>,
-    /// At the end.
-    waiting: FuturesUnordered<Stepping>,
-    /// To be let read, in turn.
-    queue: VecDeque<Queued>,
-    /// What stops the present step of each partition.
-    steps: HashMap<u32, AbortHandle>,
-    /// Which of the two was asked first last time.
-    waiting_first: bool,
+    turns: Turns<Queued, Step>,
+    /// Those that were opened.
+    partitions: HashMap<u32, PartitionRef>,
 }
 
 enum Queued {
     Open { partition: PartitionRef, index: u32, start: CursorStart, seek_id: u64 },
     Read { cursor: PartitionCursor, reading: Reading },
-}
-
-impl Queued {
-    fn partition(&self) -> u32 {
-        match self {
-            Self::Open { index, .. } => *index,
-            Self::Read { reading, .. } => reading.partition,
-        }
-    }
+    Resume { partition: PartitionRef, at: Offset, reading: Reading },
 }
 
 impl Readers {
@@ -56,68 +40,46 @@ impl Readers {
         start: CursorStart,
         seek_id: u64,
     ) {
-        self.close(index);
-        self.queue.push_back(Queued::Open { partition, index, start, seek_id });
+        self.turns.stop(index);
+        self.partitions.insert(index, partition.clone());
+        self.turns.read_last(index, Queued::Open { partition, index, start, seek_id });
     }
 
-    /// Stops reading a partition.
-    pub(super) fn close(&mut self, index: u32) {
-        if let Some(step) = self.steps.remove(&index) {
-            step.abort();
-        }
-        self.queue.retain(|queued| queued.partition() != index);
-    }
-
-    /// Reads on, when it is this reader's turn.
+    /// Begins to read, when it is this reader's turn. Its cursor has read nothing yet.
     pub(super) fn read(&mut self, cursor: PartitionCursor, reading: Reading) {
-        self.queue.push_back(Queued::Read { cursor, reading });
+        self.turns.read_last(reading.partition, Queued::Read { cursor, reading });
+    }
+
+    /// Reads on, at once or, when its turn is over, in its next turn.
+    pub(super) fn read_on(&mut self, cursor: PartitionCursor, reading: Reading) {
+        let index = reading.partition;
+        if reading.turn_bytes >= TURN_BYTES
+            && !self.turns.nobody_queues()
+            && let Some(partition) = self.partitions.get(&index)
+        {
+            let (partition, at) = (partition.clone(), cursor.position());
+            let reading = Reading { turn_bytes: 0, ..reading };
+            self.turns.read_last(index, Queued::Resume { partition, at, reading });
+        } else {
+            self.turns.read_next(index, Queued::Read { cursor, reading });
+        }
     }
 
     /// Reads on when there is more to read.
     pub(super) fn wait(&mut self, cursor: PartitionCursor, reading: Reading, max_bytes: usize) {
-        let abort = self.step(reading.partition);
-        self.waiting.push(reader::wait(cursor, reading, max_bytes, abort));
+        let reading = Reading { turn_bytes: 0, ..reading };
+        self.turns.wait(reading.partition, reader::wait(cursor, reading, max_bytes));
     }
 
     /// The next step that has come to its end.
     pub(super) fn poll_step(&mut self, max_bytes: usize, cx: &mut Context<'_>) -> Poll<Step> {
-        while self.reading.len() < READING_MAX
-            && let Some(queued) = self.queue.pop_front()
-        {
-            let abort = self.step(queued.partition());
-            self.reading.push(match queued {
-                Queued::Open { partition, index, start, seek_id } => {
-                    reader::open(partition, index, start, seek_id, abort)
-                }
-                Queued::Read { cursor, reading } => reader::read(cursor, reading, max_bytes, abort),
-            });
-        }
-        self.waiting_first = !self.waiting_first;
-        let (first, second) = if self.waiting_first {
-            (&mut self.waiting, &mut self.reading)
-        } else {
-            (&mut self.reading, &mut self.waiting)
+        let start = |queued| match queued {
+            Queued::Open { partition, index, start, seek_id } => {
+                reader::open(partition, index, start, seek_id)
+            }
+            Queued::Read { cursor, reading } => reader::read(cursor, reading, max_bytes),
+            Queued::Resume { partition, at, reading } => reader::resume(partition, at, reading),
         };
-        match poll_one(first, cx) {
-            Poll::Pending => poll_one(second, cx),
-            ready @ Poll::Ready(_) => ready,
-        }
-    }
-
-    fn step(&mut self, partition: u32) -> futures_util::future::AbortRegistration {
-        let (handle, registration) = AbortHandle::new_pair();
-        self.steps.insert(partition, handle);
-        registration
-    }
-}
-
-/// The next of these that has ended and was not aborted.
-fn poll_one(steps: &mut FuturesUnordered<Stepping>, cx: &mut Context<'_>) -> Poll<Step> {
-    loop {
-        match Pin::new(&mut *steps).poll_next(cx) {
-            Poll::Ready(Some(Ok(step))) => return Poll::Ready(step),
-            Poll::Ready(Some(Err(_aborted))) => {}
-            Poll::Ready(None) | Poll::Pending => return Poll::Pending,
-        }
+        self.turns.poll(start, cx)
     }
 }

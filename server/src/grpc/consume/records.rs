@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use forebay_engine::Run;
-use forebay_format::{Batch, BatchError, Offset, RecordRef, Records};
+use forebay_format::{Batch, Offset, RecordRef, Records};
 use forebay_proto::v1;
 use prost::Message;
 
-use crate::grpc::status::{Failure, Refusal};
+use crate::grpc::status::Failure;
 
 /// A page ends with the record that makes it this large. One record alone may be larger, up to what fits
 /// into a batch, which is below the 4 MiB that clients take.
@@ -61,11 +61,7 @@ impl Pages {
         let (batch, rest) = Batch::split(&self.run)?;
         let header = batch.header;
         let payload = self.run.slice_ref(batch.payload);
-        match batch.records() {
-            Ok(_) => {}
-            Err(BatchError::Compressed { .. }) => return Err(Refusal::CompressedBatch.into()),
-            Err(error) => return Err(error.into()),
-        }
+        batch.records()?;
         self.run = self.run.slice_ref(rest);
         self.batch = Some(Rest {
             payload,

@@ -21,7 +21,8 @@ use super::records::Pages;
 use super::subscription::{Format, Subscription, subscription};
 use crate::grpc::convert;
 use crate::grpc::frame;
-use crate::grpc::services::{Services, add};
+use crate::grpc::metrics::add;
+use crate::grpc::services::Services;
 use crate::grpc::status::{Failure, Refusal};
 use crate::net::{Piece, Stopped, StreamBody};
 
@@ -30,6 +31,9 @@ const RUN_BYTES: usize = 1024 * 1024;
 
 /// A wish of a client: even one for every partition of the largest topic is smaller.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// Wishes that are taken before something is sent: each may concern every partition.
+const REQUESTS_PER_TURN: usize = 64;
 
 /// See the module.
 pub(in crate::grpc) struct Session {
@@ -80,7 +84,14 @@ impl Session {
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) {
         use v1::consume_request::Message as Wish;
-        while !self.requests_ended && self.failure.is_none() {
+        let mut taken = 0;
+        // Answers make a frame, and whoever fetches it polls again.
+        while !self.requests_ended && self.failure.is_none() && !self.output.is_enough() {
+            if taken == REQUESTS_PER_TURN {
+                cx.waker().wake_by_ref();
+                return;
+            }
+            taken += 1;
             let Poll::Ready(next) = Pin::new(&mut self.requests).poll_next(cx) else { return };
             let wish = match next {
                 // The client may be done with wishes and still listen.
@@ -142,12 +153,12 @@ impl Session {
         let partitions = topic.topic.partitions;
         let topic = topic.topic.name.clone();
         let refusal = Refusal::UnknownPartition { topic, partition: index, partitions };
-        self.partition_error(index, refusal.into());
+        self.partition_error(index, seek_id, refusal.into());
     }
 
-    fn partition_error(&mut self, partition: u32, failure: Failure) {
+    fn partition_error(&mut self, partition: u32, seek_id: u64, failure: Failure) {
         let error = Some(failure.into_error());
-        self.output.message(Message::Error(v1::PartitionError { partition, error }));
+        self.output.message(Message::Error(v1::PartitionError { partition, error, seek_id }));
     }
 
     fn run_bytes(&self) -> usize {
@@ -173,18 +184,21 @@ impl Session {
 
     fn take_step(&mut self, step: Step) {
         match step {
-            Step::Opened { cursor, reading, seek_id } => {
-                let (partition, offset) = (reading.partition, reading.from.get());
+            Step::Opened { cursor, reading } => {
+                let Reading { partition, from, seek_id, .. } = reading;
+                let offset = from.get();
                 self.readers.read(cursor, reading);
                 let positioned = v1::Positioned { partition, offset, seek_id };
                 self.output.message(Message::Positioned(positioned));
             }
+            Step::Resumed { cursor, reading } => self.readers.read_on(cursor, reading),
             // Nothing but a leader's own batches.
             Step::Run { cursor, reading, run } if run.first_offset == run.next_offset => {
-                self.readers.read(cursor, reading);
+                self.readers.read_on(cursor, reading);
             }
             Step::Run { cursor, mut reading, run } => {
                 reading.end_told = false;
+                reading.turn_bytes += run.bytes;
                 self.send(cursor, reading, run);
             }
             Step::End { cursor, mut reading } => {
@@ -201,7 +215,9 @@ impl Session {
                     }));
                 }
             }
-            Step::Failed { partition, error } => self.partition_error(partition, error.into()),
+            Step::Failed { partition, seek_id, error } => {
+                self.partition_error(partition, seek_id, error.into());
+            }
         }
     }
 
@@ -211,7 +227,7 @@ impl Session {
         let format = self.subscription.as_ref().map_or(Format::Raw, |wanted| wanted.format);
         match format {
             Format::Raw => {
-                self.readers.read(cursor, reading);
+                self.readers.read_on(cursor, reading);
                 self.output.batches(reading.partition, run);
             }
             Format::Records => {
@@ -227,14 +243,16 @@ impl Session {
         let Some((mut pages, sending)) = self.pages.take() else { return };
         let partition = sending.reading.partition;
         match pages.next_page() {
-            Ok(records) if records.is_empty() => self.readers.read(sending.cursor, sending.reading),
+            Ok(records) if records.is_empty() => {
+                self.readers.read_on(sending.cursor, sending.reading);
+            }
             Ok(records) => {
                 let committed_offset = sending.committed;
                 let batch = v1::RecordBatch { partition, committed_offset, records };
                 self.output.message(Message::Records(batch));
                 self.pages = Some((pages, sending));
             }
-            Err(failure) => self.partition_error(partition, failure),
+            Err(failure) => self.partition_error(partition, sending.reading.seek_id, failure),
         }
     }
 

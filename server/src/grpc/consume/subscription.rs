@@ -36,7 +36,7 @@ pub(super) fn subscription(
     services: &Services,
     subscribe: v1::Subscribe,
 ) -> Result<Subscription, Failure> {
-    let topic = services.topic(&subscribe.topic)?;
+    let topic = services.topic_with_id(&subscribe.topic, &subscribe.topic_id)?;
     let format = match v1::RecordFormat::try_from(subscribe.format) {
         Ok(v1::RecordFormat::Raw) => Format::Raw,
         Ok(v1::RecordFormat::Unspecified | v1::RecordFormat::Records) => Format::Records,
@@ -46,6 +46,11 @@ pub(super) fn subscription(
         }
     };
     let default = convert::start(subscribe.start)?;
+    let (wanted, there) = (subscribe.partitions.len(), topic.topic.partitions);
+    if wanted > there as usize {
+        let message = format!("the topic has {there} partitions, not {wanted}");
+        return Err(Refusal::Request { field: "partitions", message }.into());
+    }
     let mut partitions = BTreeMap::new();
     for wanted in subscribe.partitions {
         let start = match wanted.start {

@@ -17,6 +17,11 @@ pub(super) enum Concern {
     Durable,
 }
 
+impl Concern {
+    /// How many there are.
+    pub(super) const COUNT: usize = 3;
+}
+
 impl From<Concern> for AckWhen {
     fn from(concern: Concern) -> Self {
         match concern {

@@ -23,6 +23,12 @@ impl Input {
         Self { body, messages: Messages::default(), unfinished, ended: false }
     }
 
+    /// Bytes that the last request took on the wire.
+    #[inline]
+    pub(super) fn request_bytes(&self) -> usize {
+        self.messages.last_bytes()
+    }
+
     /// The next request.
     pub(super) fn poll_next(
         &mut self,

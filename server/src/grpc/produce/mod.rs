@@ -9,11 +9,15 @@
 //! A stream is one task: what polls it for the next response also reads its requests. So a client that
 //! does not read its answers is not read from either, and nothing piles up.
 
+mod admission;
+mod chunks;
 mod concern;
 mod deadline;
+mod fields;
 mod in_flight;
 mod input;
 mod open;
+mod plain;
 mod prepare;
 mod request;
 mod results;

@@ -23,7 +23,7 @@ pub(super) async fn open(
     open: v1::ProduceOpen,
 ) -> Result<(Rc<ServedTopic>, Identity), Failure> {
     let identity = identity(&open)?;
-    let topic = services.topic_to_produce(&open.topic).await?;
+    let topic = services.topic_to_produce(&open.topic, &open.topic_id).await?;
     Ok((topic, identity))
 }
 
@@ -52,7 +52,12 @@ mod tests {
 
     fn from(id: &[u8], producer_epoch: u32) -> Result<Identity, Refusal> {
         let producer_id = id.to_vec().into();
-        identity(&v1::ProduceOpen { topic: "t".into(), producer_id, producer_epoch })
+        identity(&v1::ProduceOpen {
+            topic: "t".into(),
+            producer_id,
+            producer_epoch,
+            topic_id: String::new(),
+        })
     }
 
     #[test]

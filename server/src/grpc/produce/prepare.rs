@@ -4,17 +4,22 @@
 use std::iter;
 
 use bytes::Bytes;
-use forebay_engine::IncomingBatch;
+use forebay_engine::{AppendError, IncomingBatch};
 use forebay_format::limits::{CLIENT_HEADER_BYTES, HEADER_BYTES};
 use forebay_format::{
-    BatchBuilder, BatchError, ClientHeader, ProducerStamp, RecordInput, Sequence, TimestampMs,
+    BatchBuilder, BatchError, ClientHeader, ProducerStamp, PushError, RecordInput, Sequence,
+    TimestampMs,
 };
 use forebay_proto::v1;
 
+use super::chunks::Pieces;
 use super::open::Identity;
-use super::request::{Content, Pieces};
+use super::request::Content;
 use crate::clock;
 use crate::grpc::status::{Failure, Refusal};
+
+/// A larger batch that waits for another shard stays in its frames.
+const COPIED_BYTES_MAX: usize = 8 * 1024;
 
 /// Makes a batch of a request's content.
 pub(super) fn batch(
@@ -24,10 +29,14 @@ pub(super) fn batch(
 ) -> Result<IncomingBatch, Failure> {
     match content {
         Content::Raw { header, payload } => raw(&header, payload, identity),
+        Content::RawTooLarge { bytes } => {
+            Err(AppendError::TooLarge { found: bytes, limit: batch_bytes_max }.into())
+        }
         Content::RawTooShort { bytes } => {
             Err(BatchError::Length { found: bytes, expected: HEADER_BYTES }.into())
         }
         Content::Records(records) => plain(&records, identity, batch_bytes_max),
+        Content::TooManyRecords => Err(Refusal::TooManyRecords.into()),
         Content::Missing => Err(Refusal::Request {
             field: "content",
             message: "expected raw_batch or records, found neither".to_owned(),
@@ -88,12 +97,25 @@ fn plain(
             millis => TimestampMs::new(millis),
         };
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
-        builder.push(&RecordInput { timestamp, key, value, headers: &headers })?;
+        builder.push(&RecordInput { timestamp, key, value, headers: &headers }).map_err(
+            |error| match error {
+                PushError::Full => Refusal::TooManyBytes { max: batch_bytes_max }.into(),
+                PushError::RecordTooLarge { .. } => Failure::from(error),
+            },
+        )?;
     }
     let first_sequence =
         if identity.id.is_zero() { Sequence::ZERO } else { Sequence::new(list.first_sequence) };
     let stamp = ProducerStamp { id: identity.id, epoch: identity.epoch, first_sequence };
     Ok(split(builder.finish(stamp)))
+}
+
+/// Copies a small batch out of the frame that it arrived in. Another shard keeps it for a while, and a
+/// slice of a kilobyte would keep a frame of a quarter of a megabyte, which nobody counts.
+pub(super) fn let_go_of_frames(batch: &mut IncomingBatch) {
+    if batch.batch_bytes() <= COPIED_BYTES_MAX && !batch.payload.is_empty() {
+        batch.payload = iter::once(batch.payload.concat().into()).collect();
+    }
 }
 
 fn split(mut batch: Bytes) -> IncomingBatch {
@@ -142,6 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn a_small_batch_for_another_shard_lets_go_of_its_frame() {
+        let frame = Bytes::from(vec![7; 100_000]);
+        let batch = |length| IncomingBatch {
+            header: [0; CLIENT_HEADER_BYTES],
+            payload: [frame.slice(10..30), frame.slice(50..50 + length)].into_iter().collect(),
+        };
+        let (mut small, mut large) = (batch(100), batch(COPIED_BYTES_MAX));
+        let_go_of_frames(&mut small);
+        let_go_of_frames(&mut large);
+        assert_eq!(small.payload.concat(), [7; 120]);
+        let of_frame = |piece: &Bytes| frame.as_ptr_range().contains(&piece.as_ptr());
+        assert!(!small.payload.iter().any(of_frame));
+        assert!(large.payload.iter().all(of_frame));
+    }
+
+    #[test]
     fn a_client_that_writes_the_leaders_fields_is_refused() {
         let (mut header, payload) = built(&NOBODY);
         header[CLIENT_HEADER_BYTES] = 9;
@@ -167,6 +205,7 @@ mod tests {
         assert_eq!((none.code, none.field), (Code::InvalidArgument, Some("records")));
         let many = batch(records(100, 100), &NOBODY, 1000).expect_err("too many");
         assert_eq!((many.code, many.reason), (Code::InvalidArgument, "BATCH_TOO_LARGE"));
+        assert_eq!(many.metadata, [("limit", "1000".to_owned())]);
         let missing = batch(Content::Missing, &NOBODY, 1000).expect_err("missing");
         assert_eq!(missing.field, Some("content"));
     }

@@ -5,25 +5,19 @@
 //! opening message, plain records, and any order of fields that is legal but unusual, is put together
 //! and given to prost.
 
-use std::collections::VecDeque;
-
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use forebay_format::limits::HEADER_BYTES;
 use forebay_proto::v1;
 use prost::Message;
-use smallvec::SmallVec;
 
+use super::chunks::{Chunks, Pieces};
+use super::fields::{FIELDS_BYTES_MAX, Fields, read_fields};
+use super::plain;
 use crate::grpc::frame::PREFIX_BYTES;
 use crate::grpc::status::Refusal;
 
 /// A gRPC message, its prefix not counted. The limit of stock clients, and of what is put together here.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Fields before the raw batch, at most: two tags with lengths, and five numbers with tags.
-const FIELDS_BYTES_MAX: usize = 2 * 6 + 5 * 11;
-
-/// A batch's payload, in the pieces that it arrived in.
-pub(super) type Pieces = SmallVec<[Bytes; 2]>;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,16 +35,6 @@ pub(super) struct Batch {
     pub(super) content: Content,
 }
 
-/// Its numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Fields {
-    pub(super) request_id: u64,
-    pub(super) partition: u32,
-    pub(super) write_concern: i32,
-    pub(super) write_concern_replicas: u32,
-    pub(super) timeout_ms: u32,
-}
-
 /// Its records.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Content {
@@ -59,11 +43,17 @@ pub(super) enum Content {
         header: [u8; HEADER_BYTES],
         payload: Pieces,
     },
+    /// More bytes than a message may have; they are not even kept.
+    RawTooLarge {
+        bytes: usize,
+    },
     /// Fewer bytes than a header has.
     RawTooShort {
         bytes: usize,
     },
     Records(v1::RecordList),
+    /// So many that they were not even decoded.
+    TooManyRecords,
     Missing,
 }
 
@@ -94,106 +84,13 @@ impl From<v1::ProduceRequest> for Request {
 
 /// Cuts all of `bytes` into header and payload.
 fn raw(bytes: &mut Chunks) -> Content {
-    if bytes.len < HEADER_BYTES {
-        return Content::RawTooShort { bytes: bytes.len };
+    if bytes.len() < HEADER_BYTES {
+        return Content::RawTooShort { bytes: bytes.len() };
     }
     let mut header = [0; HEADER_BYTES];
     bytes.copy_to(&mut header);
-    let payload = bytes.take(bytes.len);
+    let payload = bytes.take(bytes.len());
     Content::Raw { header, payload }
-}
-
-/// Bytes that have arrived, as they arrived.
-#[derive(Debug, Default)]
-struct Chunks {
-    chunks: VecDeque<Bytes>,
-    len: usize,
-}
-
-impl From<Bytes> for Chunks {
-    fn from(bytes: Bytes) -> Self {
-        let mut chunks = Self::default();
-        chunks.push(bytes);
-        chunks
-    }
-}
-
-impl Chunks {
-    fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
-            self.len += chunk.len();
-            self.chunks.push_back(chunk);
-        }
-    }
-
-    /// Copies the first bytes without taking them; all of `target` must be there.
-    fn peek<'a>(&'a self, target: &'a mut [u8]) -> &'a [u8] {
-        let wanted = target.len();
-        match self.chunks.front() {
-            Some(front) if front.len() >= wanted => &front[..wanted],
-            _ => {
-                let mut at = 0;
-                for chunk in &self.chunks {
-                    let part = chunk.len().min(wanted - at);
-                    target[at..at + part].copy_from_slice(&chunk[..part]);
-                    at += part;
-                }
-                target
-            }
-        }
-    }
-
-    fn skip(&mut self, mut bytes: usize) {
-        self.len -= bytes;
-        while bytes > 0 {
-            let front = self.chunks.front_mut().expect("as many bytes as were counted");
-            let part = front.len().min(bytes);
-            front.advance(part);
-            bytes -= part;
-            if front.is_empty() {
-                self.chunks.pop_front();
-            }
-        }
-    }
-
-    fn copy_to(&mut self, target: &mut [u8]) {
-        let bytes = target.len();
-        let found = self.peek(target);
-        // `peek` may have answered with the chunk itself.
-        if found.as_ptr() != target.as_ptr() {
-            let chunk = self.chunks.front().expect("just peeked at");
-            target.copy_from_slice(&chunk[..bytes]);
-        }
-        self.skip(bytes);
-    }
-
-    /// Takes the next bytes as they lie.
-    fn take(&mut self, mut bytes: usize) -> Pieces {
-        self.len -= bytes;
-        let mut taken = Pieces::new();
-        while bytes > 0 {
-            let front = self.chunks.front_mut().expect("as many bytes as were counted");
-            if front.len() <= bytes {
-                bytes -= front.len();
-                taken.extend(self.chunks.pop_front());
-            } else {
-                taken.push(front.split_to(bytes));
-                bytes = 0;
-            }
-        }
-        taken
-    }
-
-    /// Takes the next bytes in one piece; copies when they lie in several.
-    fn take_together(&mut self, bytes: usize) -> Bytes {
-        let mut pieces = self.take(bytes);
-        if pieces.len() <= 1 {
-            return pieces.pop().unwrap_or_default();
-        }
-        let mut together = BytesMut::with_capacity(bytes);
-        pieces.iter().for_each(|piece| together.extend_from_slice(piece));
-        together.freeze()
-    }
 }
 
 /// Cuts the bytes of a request stream into messages.
@@ -202,6 +99,10 @@ pub(super) struct Messages {
     chunks: Chunks,
     /// Length of the message that comes next, once its prefix was read.
     message: Option<usize>,
+    /// Bytes of a batch that was refused for its length, and that have not arrived yet.
+    skip: usize,
+    /// Length of the one that was given out last.
+    last_bytes: usize,
 }
 
 impl Messages {
@@ -212,23 +113,38 @@ impl Messages {
 
     /// Bytes that have arrived and were not given out as messages.
     pub(super) fn unfinished_bytes(&self) -> usize {
-        self.chunks.len
+        self.chunks.len()
     }
 
-    /// The next message, if all of it has arrived.
+    /// Bytes that the message given out last took, its prefix included.
+    #[inline]
+    pub(super) fn last_bytes(&self) -> usize {
+        self.last_bytes
+    }
+
+    /// The next message, if all of it has arrived; of a raw batch that is too large, its beginning.
     ///
     /// # Errors
     /// Whatever makes the rest of the stream unreadable. Nothing was put together for it.
     pub(super) fn next(&mut self) -> Result<Option<Request>, Refusal> {
+        if self.skip > 0 {
+            let there = self.skip.min(self.chunks.len());
+            self.chunks.skip(there);
+            self.skip -= there;
+        }
         let length = match self.message {
             Some(length) => length,
-            None if self.chunks.len < PREFIX_BYTES => return Ok(None),
+            None if self.chunks.len() < PREFIX_BYTES => return Ok(None),
             None => self.read_prefix()?,
         };
-        if self.chunks.len < length {
+        if length > MESSAGE_BYTES_MAX {
+            return self.refuse_too_large(length);
+        }
+        if self.chunks.len() < length {
             return Ok(None);
         }
         self.message = None;
+        self.last_bytes = PREFIX_BYTES + length;
         let mut space = [0; FIELDS_BYTES_MAX];
         let space = &mut space[..length.min(FIELDS_BYTES_MAX)];
         if let Some((fields, skip)) = read_fields(self.chunks.peek(space), length) {
@@ -237,7 +153,13 @@ impl Messages {
             return Ok(Some(Request::Batch(Batch { fields, content })));
         }
         let bytes = self.chunks.take_together(length);
-        Ok(Some(v1::ProduceRequest::decode(bytes)?.into()))
+        match plain::fields_if_too_many(&bytes)? {
+            None => Ok(Some(v1::ProduceRequest::decode(bytes)?.into())),
+            Some(fields) => {
+                let content = Content::TooManyRecords;
+                Ok(Some(Request::Batch(Batch { fields, content })))
+            }
+        }
     }
 
     fn read_prefix(&mut self) -> Result<usize, Refusal> {
@@ -249,11 +171,26 @@ impl Messages {
         if compressed != 0 {
             return Err(Refusal::CompressedMessage);
         }
-        if length > MESSAGE_BYTES_MAX {
-            return Err(Refusal::MessageTooLarge { found: length, max: MESSAGE_BYTES_MAX });
-        }
         self.message = Some(length);
         Ok(length)
+    }
+
+    /// A raw batch can be answered in place, because its numbers come first. Anything else ends the
+    /// stream.
+    fn refuse_too_large(&mut self, length: usize) -> Result<Option<Request>, Refusal> {
+        if self.chunks.len() < FIELDS_BYTES_MAX {
+            return Ok(None);
+        }
+        let Some((fields, before)) =
+            read_fields(self.chunks.peek(&mut [0; FIELDS_BYTES_MAX]), length)
+        else {
+            return Err(Refusal::MessageTooLarge { found: length, max: MESSAGE_BYTES_MAX });
+        };
+        self.message = None;
+        self.skip = length;
+        self.last_bytes = PREFIX_BYTES + FIELDS_BYTES_MAX;
+        let content = Content::RawTooLarge { bytes: length - before };
+        Ok(Some(Request::Batch(Batch { fields, content })))
     }
 
     fn read_raw(&mut self, bytes: usize) -> Content {
@@ -267,82 +204,9 @@ impl Messages {
     }
 }
 
-/// Tags of the fields, with their wire types.
-mod tag {
-    pub(super) const BATCH: u8 = 2 << 3 | 2;
-    pub(super) const REQUEST_ID: u8 = 1 << 3;
-    pub(super) const PARTITION: u8 = 2 << 3;
-    pub(super) const WRITE_CONCERN: u8 = 3 << 3;
-    pub(super) const WRITE_CONCERN_REPLICAS: u8 = 4 << 3;
-    pub(super) const TIMEOUT_MS: u8 = 5 << 3;
-    pub(super) const RAW_BATCH: u8 = 6 << 3 | 2;
-}
-
-/// Reads the start of a message of `length` bytes that ends with a raw batch: the fields before it, and
-/// how many bytes they take up. Nothing, when the message looks different in any way.
-fn read_fields(start: &[u8], length: usize) -> Option<(Fields, usize)> {
-    let mut cursor = Cursor { bytes: start, at: 0 };
-    if cursor.byte()? != tag::BATCH || cursor.length()? != length - cursor.at {
-        return None;
-    }
-    let mut fields = Fields::default();
-    loop {
-        match cursor.byte()? {
-            tag::REQUEST_ID => fields.request_id = cursor.varint()?,
-            tag::PARTITION => fields.partition = cursor.small()?,
-            tag::WRITE_CONCERN => fields.write_concern = cursor.small()?.try_into().ok()?,
-            tag::WRITE_CONCERN_REPLICAS => fields.write_concern_replicas = cursor.small()?,
-            tag::TIMEOUT_MS => fields.timeout_ms = cursor.small()?,
-            tag::RAW_BATCH => {
-                return (cursor.length()? == length - cursor.at).then_some((fields, cursor.at));
-            }
-            _ => return None,
-        }
-    }
-}
-
-/// Reads protobuf's variable-length numbers.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    #[inline]
-    fn byte(&mut self) -> Option<u8> {
-        let byte = *self.bytes.get(self.at)?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    #[inline]
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..63).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        let last = self.byte()?;
-        (last <= 1).then(|| value | u64::from(last) << 63)
-    }
-
-    /// A number of 32 bits. What does not fit is left to prost.
-    #[inline]
-    fn small(&mut self) -> Option<u32> {
-        self.varint()?.try_into().ok()
-    }
-
-    #[inline]
-    fn length(&mut self) -> Option<usize> {
-        self.varint()?.try_into().ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use forebay_format::limits::RECORDS_PER_BATCH_MAX;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -424,6 +288,7 @@ mod tests {
                 topic: "t".into(),
                 producer_id: id.into(),
                 producer_epoch: 3,
+                topic_id: String::new(),
             })),
         });
         prop_oneof![
@@ -506,11 +371,68 @@ mod tests {
     }
 
     #[test]
-    fn a_message_over_the_limit_is_refused_by_its_prefix_alone() {
+    fn a_message_over_the_limit_is_refused_by_its_beginning() {
         let mut messages = Messages::default();
         messages.push(Bytes::from_static(&[0, 0, 0x40, 0, 1]));
+        assert_eq!(messages.next().expect("too early to say"), None);
+        messages.push(Bytes::from_static(&[0; FIELDS_BYTES_MAX]));
         let refusal = messages.next();
         assert!(matches!(refusal, Err(Refusal::MessageTooLarge { found: 4_194_305, .. })));
+    }
+
+    #[test]
+    fn of_a_raw_batch_over_the_limit_nothing_is_kept_but_its_numbers() {
+        let message = |request_id, bytes| {
+            let content = Some(v1::produce_batch::Content::RawBatch(vec![7; bytes].into()));
+            let batch = v1::ProduceBatch { request_id, content, ..v1::ProduceBatch::default() };
+            let message = Some(v1::produce_request::Message::Batch(batch));
+            framed(&v1::ProduceRequest { message }.encode_to_vec())
+        };
+        let stream = Bytes::from([message(5, 5 << 20), message(6, 3)].concat());
+        let mut messages = Messages::default();
+        let mut found = Vec::new();
+        for at in (0..stream.len()).step_by(100_000) {
+            messages.push(stream.slice(at..stream.len().min(at + 100_000)));
+            while let Some(request) = messages.next().expect("the stream goes on") {
+                let Request::Batch(Batch { fields, content }) = request else { panic!("no batch") };
+                found.push((fields.request_id, content));
+            }
+            assert_eq!(messages.unfinished_bytes(), 0);
+        }
+        let bytes = 5 << 20;
+        let [(5, large), (6, Content::RawTooShort { bytes: 3 })] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(large, &Content::RawTooLarge { bytes });
+    }
+
+    #[test]
+    fn records_beyond_the_limit_are_counted_and_not_decoded() {
+        let records = |count: usize, headers: usize| {
+            let header = v1::Header::default();
+            let record = v1::Record { headers: vec![header; headers], ..v1::Record::default() };
+            let list = v1::RecordList { records: vec![record; count], first_sequence: 0 };
+            let content = Some(v1::produce_batch::Content::Records(list));
+            let batch = v1::ProduceBatch {
+                request_id: 7,
+                partition: 3,
+                timeout_ms: 9,
+                content,
+                ..Default::default()
+            };
+            let message = Some(v1::produce_request::Message::Batch(batch));
+            let mut messages = Messages::default();
+            messages.push(framed(&v1::ProduceRequest { message }.encode_to_vec()).into());
+            let Ok(Some(Request::Batch(batch))) = messages.next() else { panic!("no batch") };
+            let fields = batch.fields;
+            assert_eq!((fields.request_id, fields.partition, fields.timeout_ms), (7, 3, 9));
+            batch.content
+        };
+        let max = RECORDS_PER_BATCH_MAX as usize;
+        assert!(matches!(records(max, 0), Content::Records(list) if list.records.len() == max));
+        assert_eq!(records(max + 1, 0), Content::TooManyRecords);
+        assert!(matches!(records(max / 2, 2), Content::Records(_)));
+        assert_eq!(records(max / 2, 3), Content::TooManyRecords);
     }
 
     #[test]

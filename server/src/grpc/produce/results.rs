@@ -9,7 +9,7 @@ use forebay_proto::v1;
 use forebay_proto::v1::produce_result::Outcome;
 use prost::Message;
 
-use crate::grpc::convert::REPLICAS;
+use crate::config::REPLICAS;
 use crate::grpc::frame;
 use crate::grpc::status::Failure;
 
@@ -57,6 +57,12 @@ impl Results {
         let outcome = Some(Outcome::Error(failure.into_error()));
         let results = vec![v1::ProduceResult { request_id, partition, outcome }];
         self.add(&v1::ProduceResponse { results, draining: None });
+    }
+
+    /// How much there is to be sent.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Says that the node is about to stop.

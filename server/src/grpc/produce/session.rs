@@ -8,42 +8,43 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use forebay_engine::{
-    Completed, Completion, CompletionQueue, PartitionRef, Reservation, ReserveError,
-};
+use forebay_engine::{Completed, Completion, CompletionQueue, PartitionRef, Reservation};
 use futures_util::future::LocalBoxFuture;
 use http_body::Frame;
 use hyper::body::Incoming;
 
-use super::concern::{self, Concern};
+use super::admission::{Blocked, Open, Prepared, Wait};
 use super::deadline::Deadline;
-use super::in_flight::{InFlight, Lane, Waiting};
+use super::in_flight::{Expired, InFlight, Lane, Waiting};
 use super::input::Input;
 use super::open::{self, Identity};
-use super::prepare;
 use super::request::{Batch, Request};
 use super::results::Results;
 use crate::catalog::ServedTopic;
 use crate::clock;
 use crate::grpc::connection::{ConnectionUse, InFlightBytes, UnfinishedBytes};
-use crate::grpc::convert::REPLICAS;
 use crate::grpc::frame;
-use crate::grpc::services::{Services, add};
+use crate::grpc::metrics::add;
+use crate::grpc::services::Services;
 use crate::grpc::status::{Failure, Refusal};
 use crate::net::{Piece, Stopped, StreamBody};
 
-/// Bytes of batches that one turn takes before answers are looked at.
+/// Bytes of requests that one turn takes before answers are looked at.
 const BYTES_PER_TURN: usize = 1024 * 1024;
+
+/// What a request counts for in a turn besides its bytes: a flood of tiny ones costs time, not bytes.
+const BYTES_PER_REQUEST: usize = 32;
+
+/// A turn also ends when its refusals are this large. One of seven bytes is refused with ten times as
+/// many, and what the client does not fetch must not grow.
+const REFUSAL_BYTES_PER_TURN: usize = 128 * 1024;
 
 /// Batches and refusals of a stream that may wait for their answer, whatever their size.
 const IN_FLIGHT_MAX: usize = 32 * 1024;
-
-/// For batches that do not say.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a client that was told that the node drains may take to end its stream.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -72,42 +73,6 @@ enum State {
     Opening(LocalBoxFuture<'static, Result<(Rc<ServedTopic>, Identity), Failure>>),
     Open(Box<Open>),
     Ended,
-}
-
-/// A stream that knows its topic.
-struct Open {
-    topic: Rc<ServedTopic>,
-    identity: Identity,
-    /// By partition; those that were used.
-    partitions: Vec<Option<PartitionRef>>,
-    /// A batch that waits for room. The stream is not read from meanwhile.
-    blocked: Option<Blocked>,
-}
-
-struct Blocked {
-    batch: Prepared,
-    partition: PartitionRef,
-    wait: Wait,
-}
-
-/// A batch that can be appended.
-struct Prepared {
-    waiting: Waiting,
-    incoming: forebay_engine::IncomingBatch,
-}
-
-enum Wait {
-    /// For answers to other batches of the connection.
-    Connection,
-    /// For memory or disk space of the log.
-    Log(LocalBoxFuture<'static, Result<Reservation, ReserveError>>),
-}
-
-impl Wait {
-    fn for_log(partition: &PartitionRef, bytes: usize) -> Self {
-        let partition = partition.clone();
-        Self::Log(Box::pin(async move { partition.reserve(bytes).await }))
-    }
 }
 
 enum Drain {
@@ -147,7 +112,11 @@ impl Session {
         if self.poll_blocked(cx).is_pending() {
             return;
         }
-        while !self.input_ended && self.in_flight.len() < IN_FLIGHT_MAX {
+        // Refusals make a frame, and whoever fetches it polls again.
+        while !self.input_ended
+            && self.in_flight.len() < IN_FLIGHT_MAX
+            && self.results.bytes() < REFUSAL_BYTES_PER_TURN
+        {
             if taken >= BYTES_PER_TURN {
                 cx.waker().wake_by_ref();
                 return;
@@ -158,15 +127,15 @@ impl Session {
                     Poll::Pending => return,
                     Poll::Ready(Err(failure)) => self.fail(failure),
                     Poll::Ready(Ok((topic, identity))) => {
-                        let open = Open { topic, identity, partitions: Vec::new(), blocked: None };
-                        self.state = State::Open(Box::new(open));
+                        self.state = State::Open(Box::new(Open::new(topic, identity)));
                     }
                 },
                 State::New | State::Open(_) => match self.input.poll_next(cx) {
                     Poll::Pending => return,
                     Poll::Ready(None) => self.input_ended = true,
                     Poll::Ready(Some(Ok(request))) => {
-                        taken += self.take(request, now, cx);
+                        taken += self.input.request_bytes() + BYTES_PER_REQUEST;
+                        self.take(request, now);
                         if self.poll_blocked(cx).is_pending() {
                             return;
                         }
@@ -183,55 +152,48 @@ impl Session {
         self.input_ended = true;
     }
 
-    /// Takes one request. Returns its size, roughly.
-    fn take(&mut self, request: Request, now: Instant, cx: &mut Context<'_>) -> usize {
+    fn take(&mut self, request: Request, now: Instant) {
         let wrong = |message: &str| Refusal::Request { field: "message", message: message.into() };
         match (request, &mut self.state) {
             (Request::Open(message), State::New) => {
                 let opening = open::open(self.services.clone(), message);
                 self.state = State::Opening(Box::pin(opening));
-                0
             }
-            (Request::Open(_), _) => {
-                self.fail(wrong("a stream is opened once").into());
-                0
-            }
+            (Request::Open(_), _) => self.fail(wrong("a stream is opened once").into()),
             (_, State::New) => {
                 self.fail(wrong("the first message of a stream must be `open`").into());
-                0
             }
-            (Request::Batch(batch), State::Open(_)) => self.take_batch(batch, now, cx),
+            (Request::Batch(batch), State::Open(_)) => self.take_batch(batch, now),
             // From a later release: nothing that could be answered.
-            (Request::Empty | Request::Batch(_), _) => 0,
+            (Request::Empty | Request::Batch(_), _) => {}
         }
     }
 
-    fn take_batch(&mut self, batch: Batch, now: Instant, cx: &mut Context<'_>) -> usize {
-        let State::Open(open) = &mut self.state else { return 0 };
+    fn take_batch(&mut self, batch: Batch, now: Instant) {
+        let State::Open(open) = &mut self.state else { return };
         let (request_id, partition) = (batch.fields.request_id, batch.fields.partition);
         let draining = matches!(self.drain, Drain::Told { .. });
         let (partition, batch) = match open.prepare(batch, now, draining) {
             Ok(prepared) => prepared,
             Err((concern, failure)) => {
                 self.refuse(Lane { partition, concern }, request_id, *failure);
-                return 0;
+                return;
             }
         };
         let bytes = batch.waiting.bytes;
         // Mostly there is room, and nothing waits.
-        let wait = if self.connection.try_take(bytes, cx) {
+        let wait = if self.connection.try_take(bytes) {
             match partition.try_reserve(bytes) {
                 Some(room) => {
                     self.append(&partition, batch, room);
-                    return bytes;
+                    return;
                 }
                 None => Wait::for_log(&partition, bytes),
             }
         } else {
-            Wait::Connection
+            Wait::Connection(self.connection.queue())
         };
         open.blocked = Some(Blocked { batch, partition, wait });
-        bytes
     }
 
     /// Appends the batch that waits for room, once there is room.
@@ -239,10 +201,8 @@ impl Session {
         let State::Open(open) = &mut self.state else { return Poll::Ready(()) };
         let Some(blocked) = &mut open.blocked else { return Poll::Ready(()) };
         let bytes = blocked.batch.waiting.bytes;
-        if matches!(blocked.wait, Wait::Connection) {
-            if !self.connection.try_take(bytes, cx) {
-                return Poll::Pending;
-            }
+        if let Wait::Connection(turn) = &blocked.wait {
+            ready!(turn.poll(bytes, cx));
             blocked.wait = Wait::for_log(&blocked.partition, bytes);
         }
         let Wait::Log(reserving) = &mut blocked.wait else { return Poll::Pending };
@@ -276,6 +236,7 @@ impl Session {
     /// Takes the answers of the logs.
     fn poll_answers(&mut self, cx: &mut Context<'_>) {
         let mut completed = std::mem::take(&mut self.completed);
+        let was_full = self.in_flight.len() >= IN_FLIGHT_MAX;
         while self.queue.poll_drain(cx, &mut completed).is_ready() {
             for Completed { token, outcome } in completed.drain(..) {
                 let (waiting, bytes) = self.in_flight.complete(token);
@@ -294,6 +255,10 @@ impl Session {
             }
         }
         self.completed = completed;
+        if was_full && self.in_flight.len() < IN_FLIGHT_MAX {
+            // The requests have left no word, and answers to what has timed out make no frame.
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Answers what has waited too long.
@@ -318,10 +283,11 @@ impl Session {
             let Waiting { lane, request_id, .. } = batch.waiting;
             self.refuse(lane, request_id, Refusal::NoRoomInTime.into());
         }
-        for Waiting { request_id, lane, .. } in self.in_flight.expire(now) {
+        for Expired { waiting, released } in self.in_flight.expire(now) {
+            let Waiting { request_id, lane, .. } = waiting;
             add(&self.services.metrics.produce_errors, 1);
             self.results.error(request_id, lane.partition, Refusal::Indeterminate.into());
-            for (request_id, failure) in self.in_flight.release(lane) {
+            for (request_id, failure) in released {
                 self.results.error(request_id, lane.partition, failure);
             }
         }
@@ -351,59 +317,6 @@ impl Session {
     fn is_finished(&self) -> bool {
         let blocked = matches!(&self.state, State::Open(open) if open.blocked.is_some());
         self.input_ended && self.in_flight.is_empty() && !blocked
-    }
-}
-
-impl Open {
-    /// Checks a batch, and finds its partition. A refusal comes with the lane's concern.
-    fn prepare(
-        &mut self,
-        batch: Batch,
-        now: Instant,
-        draining: bool,
-    ) -> Result<(PartitionRef, Prepared), (Concern, Box<Failure>)> {
-        let Batch { fields, content } = batch;
-        let concern = concern::requested(
-            fields.write_concern,
-            fields.write_concern_replicas,
-            self.topic.settings.write_concern,
-        )
-        .and_then(|wanted| concern::resolve(wanted, REPLICAS))
-        .map_err(|refusal| (Concern::AtOnce, Box::new(refusal.into())))?;
-        let refused = |failure: Failure| (concern, Box::new(failure));
-        if draining {
-            return Err(refused(Refusal::Stopping.into()));
-        }
-        let partition = self.partition(fields.partition).map_err(|r| refused(r.into()))?;
-        let limit = self.topic.settings.max_batch_size.as_usize();
-        let incoming = prepare::batch(content, &self.identity, limit).map_err(refused)?;
-        let timeout = match fields.timeout_ms {
-            0 => TIMEOUT,
-            millis => Duration::from_millis(millis.into()),
-        };
-        let waiting = Waiting {
-            request_id: fields.request_id,
-            lane: Lane { partition: fields.partition, concern },
-            bytes: incoming.batch_bytes(),
-            deadline: now + timeout,
-        };
-        Ok((partition, Prepared { waiting, incoming }))
-    }
-
-    fn partition(&mut self, index: u32) -> Result<PartitionRef, Refusal> {
-        let partitions = self.topic.topic.partitions;
-        if index >= partitions {
-            let topic = self.topic.topic.name.clone();
-            return Err(Refusal::UnknownPartition { topic, partition: index, partitions });
-        }
-        let at = index as usize;
-        if self.partitions.len() <= at {
-            self.partitions.resize_with(at + 1, || None);
-        }
-        let known = &mut self.partitions[at];
-        Ok(known
-            .get_or_insert_with(|| self.topic.partition(index).expect("below the count"))
-            .clone())
     }
 }
 

@@ -1,0 +1,47 @@
+//! What must hold between settings, once all of them are known.
+
+use super::error::{ConfigError, Origin};
+use super::node::Config;
+use super::topic::{REPLICAS, WriteConcern};
+
+impl Config {
+    /// Whether they go together.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let listen = self.network.listen.port();
+        if listen != 0 {
+            self.check_ports("network.listen", listen)?;
+        }
+        if let Some(advertise) = &self.network.advertise.0 {
+            if advertise.port() == 0 {
+                let problem = "nobody can connect to port 0".to_owned();
+                return Err(self.conflict("network.advertise", problem));
+            }
+            self.check_ports("network.advertise", advertise.port())?;
+        }
+        match self.topics.defaults.write_concern {
+            WriteConcern::Replicas(replicas) if replicas > REPLICAS => {
+                let problem = format!("a single node keeps {REPLICAS} replica, not {replicas}");
+                Err(self.conflict("topics.write_concern", problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The shards' ports follow this one.
+    fn check_ports(&self, setting: &'static str, first: u16) -> Result<(), ConfigError> {
+        let shards = self.node.shards.resolve();
+        let last = u32::from(first) + shards;
+        if last <= u16::MAX.into() {
+            return Ok(());
+        }
+        let max = u16::MAX;
+        let problem =
+            format!("the ports of {shards} shards follow it, up to {last}; the last port is {max}");
+        Err(self.conflict(setting, problem))
+    }
+
+    fn conflict(&self, setting: &'static str, problem: String) -> ConfigError {
+        let origin = self.origins.get(setting).cloned().unwrap_or(Origin::Default);
+        ConfigError::Conflict { origin, setting, problem }
+    }
+}
