@@ -147,7 +147,7 @@ impl Session {
 
     fn partition_error(&mut self, partition: u32, failure: Failure) {
         let error = Some(failure.into_error());
-        self.output.message(Message::Error(v1::PartitionError { partition, error }));
+        self.output.message(Message::Error(v1::PartitionError { partition, error, seek_id: 0 }));
     }
 
     fn run_bytes(&self) -> usize {
