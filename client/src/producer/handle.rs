@@ -51,6 +51,7 @@ pub struct Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         self.tasks.abort();
+        self.shared.outbox.with(Outbox::abandon);
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Outbox {
     /// Where records without partition and key go now.
     sticky: usize,
     closed: bool,
+    /// The producer is gone: no stream is current any more.
+    abandoned: bool,
 }
 
 /// What one session has to do.
@@ -117,6 +119,7 @@ impl Outbox {
             first_error: None,
             sticky: 0,
             closed: false,
+            abandoned: false,
         }
     }
 
@@ -309,6 +312,18 @@ impl Outbox {
         self.make_all_due();
     }
 
+    /// Gives up what is not acknowledged, without a report, and ends every stream. HTTP/2 keeps the
+    /// body of a stream, and with it all this, until the body ends by itself.
+    pub(super) fn abandon(&mut self) {
+        self.closed = true;
+        self.abandoned = true;
+        self.fail_all(&Arc::new(DeliveryFailure::Closed));
+        self.reports = VecDeque::new();
+        for session in 0..self.sessions.len() {
+            self.stop_sending(session);
+        }
+    }
+
     // ---- sessions ----
 
     /// One more session.
@@ -348,7 +363,7 @@ impl Outbox {
 
     /// The session's stream is gone: what was not answered will be sent again.
     pub(super) fn end_stream(&mut self, session: usize, now: Instant) -> bool {
-        self.sessions[session].stream += 1;
+        self.stop_sending(session);
         let mut timer_changed = false;
         for at in 0..self.partitions.len() {
             if self.partitions[at].session == Some(session) {
@@ -402,7 +417,7 @@ impl Outbox {
 
     /// Whether this is still the session's stream.
     pub(super) fn is_current(&self, session: usize, stream: u64) -> bool {
-        self.sessions[session].stream == stream
+        self.sessions[session].stream == stream && !self.abandoned
     }
 
     /// The next batch for the session's stream: partition, serial, batch.
