@@ -14,7 +14,6 @@ use crate::{
     call::CallEnded,
     client::Client,
     connection::RequestBody,
-    refusal::Refusal,
     wire::{BrokenStream, MessageReader, StreamEnd, decode_produce_response, encode_open},
 };
 
@@ -118,17 +117,23 @@ fn take_answers(shared: &Shared, session: usize, message: Bytes) -> Result<(), C
 }
 
 /// Opens a stream without sending a batch, which makes the server make the topic where that is
-/// allowed. Returns the server's refusal, if that is what came.
-pub(super) async fn open_once(client: &Client, topic: &str) -> Option<Refusal> {
-    let mut connection = client.connection(&client.last_endpoint()).await.ok()?;
+/// allowed.
+///
+/// # Errors
+/// When the server refused, or did not answer.
+pub(super) async fn open_once(
+    client: &Client,
+    address: &str,
+    topic: &str,
+) -> Result<(), CallEnded> {
+    let mut connection = client.connection(address).await?;
     let open = encode_open(topic, None).chain(Bytes::new());
-    let response = connection.call(PRODUCE, RequestBody::new(Full::new(open))).await.ok()?;
-    let end = match MessageReader::new(response) {
-        Ok(mut reader) => reader.message().await.err()?,
-        Err(end) => end,
-    };
-    match end {
-        StreamEnd::Refused(refusal) => Some(refusal),
-        StreamEnd::Finished | StreamEnd::Broken(_) => None,
+    let response = connection
+        .call(PRODUCE, RequestBody::new(Full::new(open)))
+        .await
+        .map_err(BrokenStream::from)?;
+    match MessageReader::new(response)?.message().await {
+        Ok(_) | Err(StreamEnd::Finished) => Ok(()),
+        Err(end) => Err(end.into()),
     }
 }
