@@ -196,7 +196,10 @@ impl Admin {
         let call =
             |mut service: Service, request| async move { service.get_metadata(request).await };
         match self.any_endpoint(Changes::Nothing, request, call).await {
-            Ok(response) => Ok(response.into()),
+            Ok(response) => {
+                let cluster = ClusterMetadata::from(response);
+                Ok(cluster.answered_at(&self.client.last_endpoint()))
+            }
             Err(Failure::Unreachable(unreachable)) => Err(unreachable.into()),
             Err(Failure::Refused(refusal)) if refusal.code == Code::NotFound => {
                 Ok(ClusterMetadata::default())
