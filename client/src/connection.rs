@@ -44,7 +44,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there is no connection. All but `Address` are worth another try.
+/// Why there is no connection. All but `Address` are worth another try at the same address.
 #[derive(Debug, Error)]
 pub enum ConnectionError {
     /// Nobody listens there, or the network does not reach it.

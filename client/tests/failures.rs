@@ -288,7 +288,7 @@ async fn consumer_by_hand(
 }
 
 fn stopped(partition: u32, code: Code, seek_id: u64) -> Told {
-    let retry_after_ms = if code == Code::Unavailable { 1 } else { 0 };
+    let retry_after_ms = u32::from(code == Code::Unavailable);
     let reason = "TEST".to_owned();
     let error = v1::Error { code: code.into(), reason, retry_after_ms, ..Default::default() };
     Told::Error(v1::PartitionError { partition, error: Some(error), seek_id })

@@ -48,8 +48,9 @@ pub enum OpenError {
 /// Sends records to the partitions of one topic.
 ///
 /// Records are gathered into batches. A batch stays in memory until the server has acknowledged it,
-/// and is sent again, in order, after every lost connection, server restart and refusal that is
-/// worth another try. An idempotent producer (the default) never writes a record twice.
+/// and is sent again after every lost connection, server restart and refusal that is worth another
+/// try. An idempotent producer (the default) never writes a record twice, and the records of a
+/// partition in the order in which it accepted them.
 ///
 /// Dropping it gives up what is not acknowledged: `flush` first.
 #[derive(Debug)]
@@ -237,8 +238,7 @@ impl Producer {
     async fn wait_for_room(&self) {
         let mut progress = std::pin::pin!(self.shared.progress.notified());
         progress.as_mut().enable();
-        let limit = self.shared.options.buffer_bytes;
-        if self.shared.outbox.with(|outbox| outbox.buffered_bytes()) >= limit {
+        if self.shared.outbox.with(Outbox::must_wait_for_room) {
             progress.await;
         }
     }
