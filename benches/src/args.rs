@@ -41,7 +41,8 @@ pub struct LoadArgs {
     /// HOST:PORT of one or more nodes
     #[arg(long, env = "FOREBAY_ENDPOINT", value_delimiter = ',', default_value = "127.0.0.1:7400")]
     pub endpoint: Vec<String>,
-    /// The topic; made if it does not exist, and deleted afterwards unless --keep
+    /// The topic; made if it does not exist, and then deleted afterwards unless --keep. One that exists
+    /// is used as it is, and stays
     #[arg(long, default_value = "loadgen")]
     pub topic: String,
     /// Bytes of a record's value
@@ -51,10 +52,10 @@ pub struct LoadArgs {
     #[arg(long, default_value = "256KiB")]
     pub batch_bytes: Size,
     /// Partitions of the topic
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub partitions: u32,
     /// Connections; partitions are divided among them
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
     /// Batches of a partition that wait for their answer
     #[arg(long, default_value_t = 16)]
@@ -250,6 +251,14 @@ mod tests {
         assert_eq!(args.rate, Some(Rate(200_000.0)));
         assert_eq!(args.acks, Acks(WriteConcern::Quorum));
         assert_eq!(args.duration, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_load_has_a_partition_and_a_connection() {
+        for flag in ["--partitions", "--connections"] {
+            let line = ["forebay-loadgen", "e2e", flag, "0"];
+            Cli::try_parse_from(line).expect_err("nothing to divide by");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::{
     collections::HashSet,
     fs,
+    net::{ToSocketAddrs, UdpSocket},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,7 +31,10 @@ impl Process {
 
     /// The process that listens on this HOST:PORT, when it runs on this machine and we may look.
     pub fn listening_on(endpoint: &str) -> Option<Self> {
-        let port: u16 = endpoint.rsplit_once(':')?.1.parse().ok()?;
+        let mut addresses = endpoint.to_socket_addrs().ok()?;
+        // A socket can be bound to the addresses of this machine only.
+        let local = addresses.find(|one| UdpSocket::bind((one.ip(), 0)).is_ok())?;
+        let port = local.port();
         let sockets = listening_sockets(port);
         if sockets.is_empty() {
             return None;
@@ -96,12 +100,21 @@ mod tests {
 
     #[test]
     fn a_busy_process_uses_processor_time() {
-        let before = Process::own().cpu_time().unwrap();
+        use rustix::time::{ClockId, clock_gettime};
+        let own_thread = || {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            Duration::try_from(time).unwrap()
+        };
+        let (before, start) = (Process::own().cpu_time().unwrap(), own_thread());
+        // Many of the scheduler's ticks, at which it counts.
+        let work = Duration::from_millis(100);
         let mut sum = 0_u64;
-        while Process::own().cpu_time().unwrap() < before + Duration::from_millis(20) {
-            sum = (0..1_000_000_u64).fold(sum, |sum, n| sum ^ n.wrapping_mul(sum | 1));
+        while own_thread() < start + work {
+            sum = (0..100_000_u64).fold(sum, |sum, n| sum ^ n.wrapping_mul(sum | 1));
         }
-        assert_ne!(sum, 1);
+        std::hint::black_box(sum);
+        let used = Process::own().cpu_time().unwrap().saturating_sub(before);
+        assert!(used >= work / 2, "{used:?}");
     }
 
     #[test]
@@ -109,6 +122,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = listener.local_addr().unwrap().to_string();
         assert_eq!(Process::listening_on(&endpoint), Some(Process::own()));
+        // An address that is kept for documentation, and no machine's.
+        let elsewhere = endpoint.replace("127.0.0.1", "192.0.2.1");
+        assert_eq!(Process::listening_on(&elsewhere), None);
         drop(listener);
         assert_eq!(Process::listening_on(&endpoint), None);
     }

@@ -4,10 +4,12 @@ use std::{
     fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 
 use forebay_client::Client;
+use forebay_format::TopicId;
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -86,17 +88,18 @@ pub fn run(kind: Kind, args: &LoadArgs) -> Result<(Summary, Outcome), RunError> 
         Some(Floors::measure(&disk_of(data.as_deref()), args.floor_time)?)
     };
     let started_at_ms = clock::wall_ms();
+    let made = OnceLock::new();
     let outcome = runtime(args.threads)?.block_on(async {
         let patience = args.warmup + args.duration + GRACE;
         tokio::select! {
-            done = timeout(patience, load(kind, args, (server, data.as_deref()))) => {
+            done = timeout(patience, load(kind, args, (server, data.as_deref()), &made)) => {
                 done.unwrap_or(Err(RunError::TooLong(patience)))
             }
             _pressed = tokio::signal::ctrl_c() => Err(RunError::Interrupted),
         }
     });
     if matches!(outcome, Err(RunError::Interrupted | RunError::TooLong(_))) {
-        delete_left_behind(kind, args);
+        delete_left_behind(args, made.get().copied());
     }
     let outcome = outcome?;
     Ok((Summary::new(kind.name(), started_at_ms, args, &outcome, floors), outcome))
@@ -106,12 +109,16 @@ async fn load(
     kind: Kind,
     args: &LoadArgs,
     (server, data): (Option<Process>, Option<&Path>),
+    made: &OnceLock<TopicId>,
 ) -> Result<Outcome, RunError> {
     let client = Client::connect(args.endpoint.iter().cloned()).await.map_err(LoadError::from)?;
     let topic = match (kind, args.fill) {
         (Kind::Consume, None) => Topic::existing(&client, args).await?,
-        _ => Topic::make(&client, args, data).await?,
+        _ => Topic::make(&client, args, data, made).await?,
     };
+    if kind == Kind::E2e && !topic.is_new() {
+        return Err(LoadError::NotNew { topic: args.topic.clone() }.into());
+    }
     if let (Kind::Consume, Some(size), true) = (kind, args.fill, topic.is_new()) {
         load::fill(&client, args, size).await?;
     }
@@ -126,17 +133,15 @@ async fn load(
     Ok(outcome)
 }
 
-/// The topic of a run that broke off. On a runtime of its own, because the run's tasks are gone.
-fn delete_left_behind(kind: Kind, args: &LoadArgs) {
-    let made = kind != Kind::Consume || args.fill.is_some();
-    if args.keep || !made {
-        return;
-    }
+/// Deletes the topic of a run that broke off, if the run had made it. On a runtime of its own,
+/// because the run's tasks are gone.
+fn delete_left_behind(args: &LoadArgs, made: Option<TopicId>) {
+    let Some(made) = made.filter(|_| !args.keep) else { return };
     let Ok(runtime) = runtime(1) else { return };
     runtime.block_on(async {
         let delete = async {
             let client = Client::without_connecting(args.endpoint.iter().cloned()).ok()?;
-            client.admin().delete_topic(&args.topic).await.ok()
+            load::delete_if_same(&client, &args.topic, made).await.ok()
         };
         let _nothing_more_can_be_done = timeout(Duration::from_secs(5), delete).await;
     });

@@ -1,6 +1,9 @@
 //! `forebay serve`: flags become settings, and the server does the rest.
 
-use forebay_server::config::{Config, Flag};
+use forebay_server::{
+    RunError,
+    config::{Config, Flag},
+};
 
 use crate::{
     arguments::Serve,
@@ -10,15 +13,31 @@ use crate::{
 /// Runs a node until it is told to stop.
 pub(crate) fn run(serve: Serve) -> Result<(), Failure> {
     let file = serve.config.clone();
-    let config = Config::load(file.as_deref(), environment(), &flags(serve));
+    let config = Config::load(file.as_deref(), environment()?, &flags(serve));
     let config = config.map_err(|error| Failure::usage(with_causes(&error)))?;
-    forebay_server::run(config).map_err(|error| Failure::error(with_causes(&error)))
+    forebay_server::run(config).map_err(|error| match error {
+        RunError::Interrupted => Failure::interrupted(),
+        error => Failure::error(with_causes(&error)),
+    })
 }
 
-/// Variables of the environment; those that are not UTF-8 are nobody's setting.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+/// Variables of the environment. One that names a setting and is not UTF-8 is refused: without it, a
+/// node would quietly make a data directory somewhere else.
+fn environment() -> Result<Vec<(String, String)>, Failure> {
+    let mut variables = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let readable = name.to_string_lossy();
+        let is_setting = readable.starts_with("FOREBAY_") && readable.contains("__");
+        match (name.to_str(), value.to_str()) {
+            (Some(name), Some(value)) => variables.push((name.to_owned(), value.to_owned())),
+            _ if is_setting => {
+                let value = value.to_string_lossy();
+                return Err(Failure::usage(format!("{readable} is not UTF-8: `{value}`")));
+            }
+            _ => {}
+        }
+    }
+    Ok(variables)
 }
 
 /// The flags that were given, as the settings that they stand for.

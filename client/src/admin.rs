@@ -1,5 +1,6 @@
 //! Topics: create, list, describe, delete; and metadata. Calls that are rare, made through the
-//! generated code. Nothing is retried here beyond asking the next endpoint: a person waits.
+//! generated code. Nothing is retried here beyond asking the next endpoint: a person waits. A call
+//! that changes something goes to another endpoint only when the last one cannot have seen it.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -73,7 +74,7 @@ pub enum CreateTopicError {
         /// The server's words.
         source: Box<Refusal>,
     },
-    /// Nobody answered. It may have been created.
+    /// No answer came. It may have been created.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
     /// The server refused, for example a setting it does not know.
@@ -132,7 +133,7 @@ pub enum DeleteTopicError {
         /// The server's words.
         source: Box<Refusal>,
     },
-    /// Nobody answered. It may have been deleted.
+    /// No answer came. It may have been deleted.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
     /// The server refused.
@@ -164,6 +165,14 @@ pub struct Admin {
     client: Client,
 }
 
+/// What a call does to the cluster when it gets there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Changes {
+    Nothing,
+    /// Asked a second time, it would answer to what it did the first time.
+    Something,
+}
+
 /// What every call comes to before it is made an error of its own.
 enum Failure {
     Unreachable(Unreachable),
@@ -186,8 +195,11 @@ impl Admin {
         let request = v1::GetMetadataRequest { topics };
         let call =
             |mut service: Service, request| async move { service.get_metadata(request).await };
-        match self.any_endpoint(request, call).await {
-            Ok(response) => Ok(response.into()),
+        match self.any_endpoint(Changes::Nothing, request, call).await {
+            Ok(response) => {
+                let cluster = ClusterMetadata::from(response);
+                Ok(cluster.answered_at(&self.client.last_endpoint()))
+            }
             Err(Failure::Unreachable(unreachable)) => Err(unreachable.into()),
             Err(Failure::Refused(refusal)) if refusal.code == Code::NotFound => {
                 Ok(ClusterMetadata::default())
@@ -210,7 +222,7 @@ impl Admin {
         };
         let call =
             |mut service: Service, request| async move { service.create_topic(request).await };
-        match self.any_endpoint(request, call).await {
+        match self.any_endpoint(Changes::Something, request, call).await {
             Ok(response) => Ok(response.topic.unwrap_or_default().into()),
             Err(Failure::Unreachable(unreachable)) => Err(unreachable.into()),
             Err(Failure::Refused(source)) if source.code == Code::AlreadyExists => {
@@ -228,7 +240,7 @@ impl Admin {
         let request = v1::ListTopicsRequest {};
         let call =
             |mut service: Service, request| async move { service.list_topics(request).await };
-        match self.any_endpoint(request, call).await {
+        match self.any_endpoint(Changes::Nothing, request, call).await {
             Ok(response) => Ok(response.topics.into_iter().map(Into::into).collect()),
             Err(Failure::Unreachable(unreachable)) => Err(unreachable.into()),
             Err(Failure::Refused(refusal)) => Err(ListTopicsError::Refused(refusal)),
@@ -244,7 +256,7 @@ impl Admin {
         let call =
             |mut service: Service, request| async move { service.describe_topic(request).await };
         let name = name.to_owned();
-        match self.any_endpoint(request, call).await {
+        match self.any_endpoint(Changes::Nothing, request, call).await {
             Ok(response) => Ok(response.into()),
             Err(Failure::Unreachable(unreachable)) => Err(unreachable.into()),
             Err(Failure::Refused(source)) if source.code == Code::NotFound => {
@@ -272,7 +284,7 @@ impl Admin {
         let call =
             |mut service: Service, request| async move { service.delete_topic(request).await };
         let name = name.to_owned();
-        match self.any_endpoint(request, call).await {
+        match self.any_endpoint(Changes::Something, request, call).await {
             Ok(v1::DeleteTopicResponse {}) => Ok(()),
             Err(Failure::Unreachable(unreachable)) => Err(unreachable.into()),
             Err(Failure::Refused(source)) if source.code == Code::NotFound => {
@@ -282,9 +294,11 @@ impl Admin {
         }
     }
 
-    /// Asks one endpoint after the other until one answers anything but "unavailable".
+    /// Asks one endpoint after the other until one answers. Where an answer may have been lost, a
+    /// change is not asked for again.
     async fn any_endpoint<Q, A, F>(
         &self,
+        changes: Changes,
         request: Q,
         call: impl Fn(Service, Q) -> F,
     ) -> Result<A, Failure>
@@ -298,19 +312,37 @@ impl Admin {
             let answer = tokio::time::timeout(CALL_TIMEOUT, call(service, request.clone()))
                 .await
                 .unwrap_or_else(|_elapsed| Err(Status::unavailable("no answer in time")));
-            match answer {
+            let status = match answer {
                 Ok(response) => {
                     self.client.answered(address);
                     return Ok(response.into_inner());
                 }
-                Err(status) if status.code() == Code::Unavailable => {
-                    tried.push((address.to_owned(), status));
-                }
-                Err(status) => return Err(Failure::Refused(Box::new(Refusal::from(&status)))),
+                Err(status) => status,
+            };
+            let refusal = Refusal::from(&status);
+            if !refusal.is_no_answer() {
+                return Err(Failure::Refused(Box::new(refusal)));
+            }
+            let went_out = !is_connect_error(&status);
+            tried.push((address.to_owned(), status));
+            if went_out && changes == Changes::Something {
+                break;
             }
         }
         Err(Failure::Unreachable(Unreachable { tried }))
     }
+}
+
+/// Whether there was no connection, so that nothing can have been sent.
+fn is_connect_error(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 type Service = ClusterServiceClient<Channel>;

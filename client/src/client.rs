@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::uri::Authority;
 use thiserror::Error;
 use tonic::transport::{Channel, Endpoint};
 
@@ -35,8 +36,6 @@ pub enum ConnectError {
     Endpoint {
         /// What was given.
         endpoint: String,
-        /// What is wrong with it.
-        source: tonic::transport::Error,
     },
     /// None of the endpoints answered. Worth another try.
     #[error(transparent)]
@@ -176,12 +175,29 @@ impl Client {
 }
 
 fn channel(address: String) -> Result<(String, Channel), ConnectError> {
-    match Endpoint::from_shared(format!("http://{address}")) {
-        Ok(endpoint) => {
-            let channel =
-                endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy();
-            Ok((address, channel))
+    let is_host_and_port = address.parse::<Authority>().is_ok_and(|one| {
+        !one.host().is_empty() && one.port_u16().is_some() && !address.contains('@')
+    });
+    let endpoint = is_host_and_port
+        .then(|| Endpoint::from_shared(format!("http://{address}")).ok())
+        .flatten()
+        .ok_or_else(|| ConnectError::Endpoint { endpoint: address.clone() })?;
+    let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy();
+    Ok((address, channel))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_is_a_host_and_a_port() {
+        for good in ["127.0.0.1:7400", "localhost:1", "[::1]:7400"] {
+            assert!(Client::without_connecting([good]).is_ok(), "{good}");
         }
-        Err(source) => Err(ConnectError::Endpoint { endpoint: address, source }),
+        for bad in ["", "localhost", "localhost:", "a:1/path", "http://a:1", "me@a:1", "a:70000"] {
+            let error = Client::without_connecting([bad]).expect_err(bad);
+            assert!(matches!(error, ConnectError::Endpoint { .. }), "{bad}: {error}");
+        }
     }
 }

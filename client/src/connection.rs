@@ -27,8 +27,15 @@ pub(crate) type RequestBody = UnsyncBoxBody<Piece, Infallible>;
 const FRAME_BYTES_MAX: u32 = 256 * 1024;
 /// Bytes that the server may send on one stream before we have read them.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// The same for the whole connection.
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// The same for the whole connection: as much as HTTP/2 allows, so that it never is the limit. Streams
+/// that nobody reads at the moment fill their own windows and keep nothing from the others; an
+/// application that awaits an acknowledgement reads no consumer meanwhile.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+/// Streams that a server of ours allows on one connection.
+const STREAMS_MAX: u32 = 256;
+
+// All but one of them unread leave room for the last.
+const _: () = assert!((STREAMS_MAX - 1) * STREAM_WINDOW_BYTES < CONNECTION_WINDOW_BYTES);
 /// Bytes that wait inside the connection for the socket.
 const SEND_BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// An address that does not answer for so long is treated as unreachable.
@@ -37,7 +44,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there is no connection. All but `Address` are worth another try.
+/// Why there is no connection. All but `Address` are worth another try at the same address.
 #[derive(Debug, Error)]
 pub enum ConnectionError {
     /// Nobody listens there, or the network does not reach it.

@@ -7,7 +7,7 @@
 //! let client = Client::connect(["127.0.0.1:7400"]).await?;
 //! let producer = client.producer("orders", ProducerOptions::default()).await?;
 //! producer.send(&Record::of(b"a value").with_key(b"a key")).await?;
-//! producer.flush().await?; // acknowledged: on stable storage
+//! producer.flush().await?; // acknowledged: on stable storage, unless topic or server ask for less
 //!
 //! let mut consumer = client.consumer("orders", ConsumerOptions::default()).await?;
 //! let batch = consumer.next_batch().await?;

@@ -109,7 +109,16 @@ impl ClusterMetadata {
     pub fn address_of(&self, partition: &PartitionMetadata) -> Option<&str> {
         let node = self.nodes.iter().find(|node| Some(node.id) == partition.leader)?;
         let shard = usize::try_from(partition.shard).ok()?;
-        Some(node.shard_addresses.get(shard).unwrap_or(&node.address))
+        let own = node.shard_addresses.get(shard).filter(|address| !address.is_empty());
+        Some(own.unwrap_or(&node.address))
+    }
+
+    /// A node that does not know how it is reached says nothing: it is reached where it answered.
+    pub(crate) fn answered_at(mut self, endpoint: &str) -> Self {
+        for node in self.nodes.iter_mut().filter(|node| node.address.is_empty()) {
+            endpoint.clone_into(&mut node.address);
+        }
+        self
     }
 }
 
@@ -226,5 +235,16 @@ mod tests {
         // No leader; the shard's own; a shard that is not listed falls back to the node.
         assert_eq!(addresses, [None, Some("a:3"), Some("a:1")]);
         assert!(cluster.topic("u").is_none());
+    }
+
+    #[test]
+    fn a_node_that_says_no_address_is_reached_where_it_answered() {
+        let mut cluster = cluster();
+        cluster.nodes[0].address.clear();
+        cluster.nodes[0].shard_addresses = vec![String::new(); 2];
+        let cluster = cluster.answered_at("b:9");
+        let partitions = &cluster.topic("t").expect("it was given").partitions;
+        let addresses: Vec<_> = partitions.iter().map(|p| cluster.address_of(p)).collect();
+        assert_eq!(addresses, [None, Some("b:9"), Some("b:9")]);
     }
 }

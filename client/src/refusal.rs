@@ -19,6 +19,8 @@ pub mod reason {
     pub const PRODUCER_UNKNOWN: &str = "PRODUCER_UNKNOWN";
     /// A later process took up the producer id.
     pub const PRODUCER_EPOCH_STALE: &str = "PRODUCER_EPOCH_STALE";
+    /// The node is on its way down.
+    pub const NODE_STOPPING: &str = "NODE_STOPPING";
 }
 
 /// The domain of the server's `google.rpc.ErrorInfo`.
@@ -60,6 +62,12 @@ impl Refusal {
                     | Code::Unknown
                     | Code::Internal
             )
+    }
+
+    /// Whether this is no answer of a server that serves: a connection that broke during the call
+    /// looks like this too, with a code that depends on how it broke.
+    pub(crate) fn is_no_answer(&self) -> bool {
+        (self.reason.is_empty() && self.is_retriable()) || self.reason == reason::NODE_STOPPING
     }
 
     /// A number among the metadata.

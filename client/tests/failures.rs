@@ -9,12 +9,18 @@ use std::{
     time::Duration,
 };
 
-use fake::{Fake, Fault};
+use fake::{ConsumeCall, Fake, Fault, Then};
 use forebay_client::{
-    AppendError, Client, ConsumerOptions, DeliveryFailure, DeliveryReport, Event, ProducerEpoch,
+    AppendError, Client, Consumer, ConsumerOptions, CreateTopicError, DeliveryFailure,
+    DeliveryReport, Event, MetadataError, NewTopic, OpenError, OutOfRange, ProducerEpoch,
     ProducerId, ProducerOptions, Record, Resume, StartAt, TimestampMs,
 };
 use forebay_format::{Offset, PartitionIndex};
+use forebay_proto::v1::{
+    self, consume_request::Message as Wish, consume_response::Message as Told,
+    start_position::Position,
+};
+use tonic::Code;
 
 /// Small batches, so that many of them are under way.
 fn small_batches() -> ProducerOptions {
@@ -212,4 +218,193 @@ async fn a_consumer_goes_on_behind_the_last_record_over_broken_connections() {
         fake.kill().await;
         fake.listen().await;
     }
+}
+
+/// A client that knows the fake under two names.
+fn client_of_two_endpoints(fake: &Fake) -> Client {
+    let address = fake.address();
+    let other = address.replace("127.0.0.1", "localhost");
+    Client::without_connecting([address, other]).expect("two addresses")
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_during_a_call_is_no_refusal() {
+    let fake = Fake::start(|_| Fault::None).await;
+    fake.create("t", 1);
+    fake.leave_unanswered("GetMetadata", Then::NotDone);
+    let found = client_of_two_endpoints(&fake).admin().metadata(&["t"]).await;
+    assert_eq!(found.expect("the other endpoint answers").topics.len(), 1);
+    fake.leave_unanswered("GetMetadata", Then::NotDone);
+    let alone = Client::without_connecting([fake.address()]).expect("an address");
+    let error = alone.admin().metadata(&["t"]).await.expect_err("nobody answers");
+    assert!(matches!(error, MetadataError::Unreachable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_is_not_asked_for_again() {
+    let fake = Fake::start(|_| Fault::None).await;
+    fake.leave_unanswered("CreateTopic", Then::Done);
+    let topic = NewTopic { name: "t".to_owned(), ..NewTopic::default() };
+    let client = client_of_two_endpoints(&fake);
+    let error = client.admin().create_topic(topic).await.expect_err("nobody knows");
+    assert!(matches!(error, CreateTopicError::Unreachable(_)), "{error}");
+    assert!(fake.values("t", 0).is_empty(), "it was made");
+}
+
+#[tokio::test]
+async fn a_change_goes_to_another_endpoint_when_the_first_is_not_there() {
+    let mut dead = Fake::start(|_| Fault::None).await;
+    dead.kill().await;
+    let fake = Fake::start(|_| Fault::None).await;
+    let client = Client::without_connecting([dead.address(), fake.address()]).expect("addresses");
+    let topic = NewTopic { name: "t".to_owned(), ..NewTopic::default() };
+    client.admin().create_topic(topic).await.expect("the other endpoint makes it");
+}
+
+#[tokio::test]
+async fn a_producer_does_not_take_a_broken_connection_for_a_missing_topic() {
+    let fake = Fake::start(|_| Fault::None).await;
+    let client = Client::connect([fake.address()]).await.expect("the fake answers");
+    fake.leave_unanswered("Produce", Then::NotDone);
+    let error = client.producer("t", small_batches()).await.expect_err("nobody made it");
+    assert!(matches!(error, OpenError::Metadata(MetadataError::Unreachable(_))), "{error}");
+    // The answer alone was lost: the topic is there.
+    fake.leave_unanswered("Produce", Then::Done);
+    client.producer("t", small_batches()).await.expect("the topic was made");
+}
+
+const P0: PartitionIndex = PartitionIndex::new(0);
+
+/// A consumer that is read all the time, and its first stream, which the test answers.
+async fn consumer_by_hand(
+    fake: &Fake,
+    out_of_range: OutOfRange,
+) -> (Consumer, tokio::sync::mpsc::Receiver<ConsumeCall>) {
+    fake.create("t", 2);
+    let calls = fake.consume_calls();
+    let client = Client::connect([fake.address()]).await.expect("the fake answers");
+    let options = ConsumerOptions { out_of_range, ..ConsumerOptions::default() };
+    (client.consumer("t", options).await.expect("the topic exists"), calls)
+}
+
+fn stopped(partition: u32, code: Code, seek_id: u64) -> Told {
+    let retry_after_ms = u32::from(code == Code::Unavailable);
+    let reason = "TEST".to_owned();
+    let error = v1::Error { code: code.into(), reason, retry_after_ms, ..Default::default() };
+    Told::Error(v1::PartitionError { partition, error: Some(error), seek_id })
+}
+
+fn caught_up(partition: u32, committed_offset: u64) -> Told {
+    Told::Watermark(v1::Watermark { partition, earliest_offset: 0, committed_offset })
+}
+
+fn seek_of(wish: Option<Wish>) -> v1::Seek {
+    match wish {
+        Some(Wish::Seek(seek)) => seek,
+        other => panic!("no seek: {other:?}"),
+    }
+}
+
+/// Reads until the end of a partition is told, and returns that end.
+async fn end(consumer: &mut Consumer) -> (u32, u64) {
+    loop {
+        if let Event::CaughtUp { partition, committed, .. } = consumer.next().await.expect("fine") {
+            return (partition.get(), committed.get());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_stops_for_a_while_goes_on_on_the_stream_of_the_others() {
+    let fake = Fake::start(|_| Fault::None).await;
+    let (mut consumer, mut calls) = consumer_by_hand(&fake, OutOfRange::Fail).await;
+    let server = async {
+        let mut call = calls.recv().await.expect("a stream");
+        assert!(matches!(call.request().await, Some(Wish::Subscribe(_))));
+        for round in 1..=3 {
+            call.answer(stopped(0, Code::Unavailable, round - 1)).await;
+            let seek = seek_of(call.request().await);
+            let Position::Anchor(_) = seek.start.expect("set").position.expect("set") else {
+                panic!("it had not begun");
+            };
+            assert_eq!((seek.partition, seek.seek_id), (0, round));
+        }
+        call.answer(Told::Positioned(v1::Positioned { partition: 0, offset: 0, seek_id: 3 })).await;
+        call.answer(caught_up(0, 7)).await;
+        call
+    };
+    let (_call, end) = tokio::join!(server, end(&mut consumer));
+    assert_eq!(end, (0, 7));
+    assert!(calls.try_recv().is_err(), "another stream was opened");
+}
+
+#[tokio::test]
+async fn a_stream_that_reads_nothing_any_more_is_closed() {
+    let fake = Fake::start(|_| Fault::None).await;
+    let (mut consumer, mut calls) = consumer_by_hand(&fake, OutOfRange::Fail).await;
+    let server = async {
+        let mut call = calls.recv().await.expect("a stream");
+        assert!(matches!(call.request().await, Some(Wish::Subscribe(_))));
+        for partition in [0, 1] {
+            call.answer(stopped(partition, Code::DataLoss, 0)).await;
+        }
+        assert!(call.request().await.is_none(), "the stream is still asked for something");
+    };
+    let reader = async {
+        for _ in [0, 1] {
+            consumer.next().await.expect_err("it was stopped");
+        }
+        // Still there: it can be told to go on.
+        consumer.position(P0)
+    };
+    tokio::join!(server, reader);
+}
+
+#[tokio::test]
+async fn the_end_of_what_was_before_a_seek_does_not_end_the_partition() {
+    let fake = Fake::start(|_| Fault::None).await;
+    let (mut consumer, mut calls) = consumer_by_hand(&fake, OutOfRange::Fail).await;
+    // On a stream that is still being opened: it is remembered.
+    consumer.seek(P0, StartAt::Offset(Offset::new(5)));
+    let server = async {
+        let mut call = calls.recv().await.expect("a stream");
+        let Some(Wish::Subscribe(subscribe)) = call.request().await else { panic!("no wish") };
+        assert_eq!(subscribe.partitions.len(), 2);
+        call.answer(stopped(0, Code::OutOfRange, 0)).await;
+        let seek = seek_of(call.request().await);
+        assert_eq!(seek.start.expect("set").position, Some(Position::Offset(5)));
+        let seek_id = seek.seek_id;
+        call.answer(Told::Positioned(v1::Positioned { partition: 0, offset: 5, seek_id })).await;
+        call.answer(caught_up(0, 9)).await;
+        call
+    };
+    let (call, end) = tokio::join!(server, end(&mut consumer));
+    assert_eq!(end, (0, 9));
+    // The end of what it wants now is one.
+    call.answer(stopped(0, Code::OutOfRange, 1)).await;
+    consumer.next().await.expect_err("it was stopped");
+    assert!(calls.try_recv().is_err(), "another stream was opened");
+}
+
+#[tokio::test]
+async fn a_reader_that_is_overtaken_goes_on_at_the_earliest_record_on_the_same_stream() {
+    let fake = Fake::start(|_| Fault::None).await;
+    let (mut consumer, mut calls) = consumer_by_hand(&fake, OutOfRange::Earliest).await;
+    let server = async {
+        let mut call = calls.recv().await.expect("a stream");
+        assert!(matches!(call.request().await, Some(Wish::Subscribe(_))));
+        for round in 1..=3 {
+            call.answer(stopped(1, Code::OutOfRange, round - 1)).await;
+            let seek = seek_of(call.request().await);
+            let offset = 10 * round;
+            let seek_id = seek.seek_id;
+            assert_eq!((seek.partition, seek_id), (1, round));
+            call.answer(Told::Positioned(v1::Positioned { partition: 1, offset, seek_id })).await;
+        }
+        call.answer(caught_up(1, 30)).await;
+        call
+    };
+    let (_call, end) = tokio::join!(server, end(&mut consumer));
+    assert_eq!(end, (1, 30));
+    assert!(calls.try_recv().is_err(), "another stream was opened");
 }

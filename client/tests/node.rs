@@ -187,6 +187,58 @@ async fn a_seek_goes_on_from_there_and_shows_nothing_of_before() {
     served.stop().await;
 }
 
+/// More than the streams that a node allows on one connection.
+const MANY: u64 = 300;
+/// Far more than any of this takes; without an end, a call that never starts would hang the test.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+#[tokio::test]
+async fn producers_and_consumers_that_are_dropped_leave_no_stream_behind() {
+    let mut served = Served::start(1);
+    let client = served.client().await;
+    let all = async {
+        for number in 0..MANY {
+            let producer = client.producer("t", ProducerOptions::default()).await.expect("opens");
+            let value = number.to_string();
+            producer.append(&Record::of(value.as_bytes())).await.expect("acknowledged");
+            drop(producer);
+            let mut consumer = consumer(&client, "t", StartAt::Offset(Offset::new(number))).await;
+            assert_eq!(rest(&mut consumer).await, same(number..number + 1));
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("streams are left");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn consumers_that_nobody_reads_hold_up_no_acknowledgement() {
+    /// So much of each log waits unread: more than a stream's window.
+    const BACKLOG_BYTES: usize = 12 << 20;
+    const UNREAD: usize = 4;
+    let mut served = Served::start(1);
+    let client = served.client().await;
+    let producer = client.producer("t", ProducerOptions::default()).await.expect("opens");
+    let value = vec![b'x'; 64 << 10];
+    for _ in 0..BACKLOG_BYTES / value.len() {
+        producer.send(&Record::of(&value)).await.expect("accepted");
+    }
+    producer.flush().await.expect("acknowledged");
+    let all = async {
+        let mut unread = Vec::new();
+        for _ in 0..UNREAD {
+            let mut consumer = consumer(&client, "t", StartAt::Earliest).await;
+            consumer.next_batch().await.expect("readable");
+            unread.push(consumer);
+        }
+        // While these go back and forth, the streams fill up.
+        for _ in 0..200 {
+            producer.append(&Record::of(b"1")).await.expect("acknowledged");
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("an unread stream is in the way");
+    served.stop().await;
+}
+
 #[tokio::test]
 async fn an_offset_outside_of_the_log_is_told_with_what_there_is() {
     let mut served = Served::start(1);

@@ -31,8 +31,8 @@ struct OnItsWay {
 /// What is on its way, by partition.
 type Sent = Arc<Mutex<Vec<VecDeque<OnItsWay>>>>;
 
-/// Sends until the window ends and reads until everything has arrived. The topic must be new, so
-/// that offsets count what was sent here.
+/// Sends until the window ends and reads until everything has arrived. The topic must be new, which
+/// the caller sees to, so that offsets count what was sent here.
 ///
 /// # Errors
 /// When a connection cannot be made, records are refused, or reading fails.

@@ -53,6 +53,12 @@ pub enum LoadError {
         /// Partitions asked for.
         expected: u32,
     },
+    /// Records that are there already would be taken for those that are sent.
+    #[error("topic {topic} exists: end-to-end latencies need a new one; name another with --topic")]
+    NotNew {
+        /// The topic.
+        topic: String,
+    },
     /// The disk would become full.
     #[error(
         "{path} has {free} free and the topic may take {needed}: lower --retention-size, \

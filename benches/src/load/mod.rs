@@ -27,7 +27,7 @@ pub use error::LoadError;
 pub use fill::fill;
 pub use plan::Plan;
 pub use produce::produce;
-pub use topic::Topic;
+pub use topic::{Topic, delete_if_same};
 pub use window::{Measured, Window};
 
 use crate::latency::Recorder;

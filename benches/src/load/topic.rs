@@ -1,8 +1,9 @@
 //! The topic of a load: made with a bound on its size, deleted afterwards.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::OnceLock};
 
 use forebay_client::{Client, CreateTopicError, NewTopic};
+use forebay_format::TopicId;
 
 use super::LoadError;
 use crate::{args::LoadArgs, units::Size};
@@ -19,7 +20,8 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// Makes the topic, after looking whether there is room. One that exists is used as it is.
+    /// Makes the topic, after looking whether there is room. One that exists is used as it is. What
+    /// was made is told through `made` at once: whoever gives up this run must know what it left.
     ///
     /// # Errors
     /// When there is no room, or the server does not make it.
@@ -27,6 +29,7 @@ impl Topic {
         client: &Client,
         args: &LoadArgs,
         data: Option<&Path>,
+        made: &OnceLock<TopicId>,
     ) -> Result<Self, LoadError> {
         if let Some(data) = data {
             check_room(data, args.retention_size)?;
@@ -40,7 +43,12 @@ impl Topic {
             settings,
         };
         match client.admin().create_topic(topic).await {
-            Ok(_) => Ok(Self { name: args.topic.clone(), made: true }),
+            Ok(topic) => {
+                if let Some(id) = topic.id {
+                    let _only_one_is_made = made.set(id);
+                }
+                Ok(Self { name: args.topic.clone(), made: true })
+            }
             Err(CreateTopicError::Exists { .. }) => Self::existing(client, args).await,
             Err(error) => Err(error.into()),
         }
@@ -74,6 +82,18 @@ impl Topic {
         }
         Ok(())
     }
+}
+
+/// Deletes the topic of this name unless it is another one by now.
+///
+/// # Errors
+/// When nobody answers, or the server does not delete it.
+pub async fn delete_if_same(client: &Client, name: &str, id: TopicId) -> Result<(), LoadError> {
+    let now = client.admin().describe_topic(name).await?.topic;
+    if now.id == Some(id) {
+        client.admin().delete_topic(name).await?;
+    }
+    Ok(())
 }
 
 fn check_room(data: &Path, needed: Size) -> Result<(), LoadError> {

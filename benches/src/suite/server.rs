@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -64,8 +64,7 @@ impl Server {
         let start = clock::now();
         while start.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait()? {
-                let log = fs::read_to_string(self.data.with_extension("log")).unwrap_or_default();
-                return Err(io::Error::other(format!("the server ended with {status}:\n{log}")));
+                return Err(self.ended(status));
             }
             if TcpStream::connect(&self.endpoint).is_ok() {
                 return Ok(());
@@ -73,6 +72,11 @@ impl Server {
             pause();
         }
         Err(io::Error::other(format!("the server does not listen on {}", self.endpoint)))
+    }
+
+    fn ended(&self, status: ExitStatus) -> io::Error {
+        let log = fs::read_to_string(self.data.with_extension("log")).unwrap_or_default();
+        io::Error::other(format!("the server ended with {status}:\n{log}"))
     }
 
     pub(super) fn endpoint(&self) -> &str {
@@ -87,7 +91,7 @@ impl Server {
         &self.data
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks it to stop, and waits until it has. An end with an error is one.
     pub(super) fn stop(mut self) -> io::Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
@@ -95,10 +99,11 @@ impl Server {
         }
         let start = clock::now();
         while start.elapsed() < PATIENCE {
-            if self.child.try_wait()?.is_some() {
-                return Ok(());
+            match self.child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(self.ended(status)),
+                None => pause(),
             }
-            pause();
         }
         Err(io::Error::other("the server did not stop"))
     }

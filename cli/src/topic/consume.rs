@@ -72,23 +72,30 @@ impl Partitions {
     }
 
     /// Where each partition begins.
-    fn starts(&self, range: Range) -> Vec<(PartitionIndex, Option<StartAt>)> {
-        let start = |status: &PartitionStatus| match range.from {
-            From::Start => StartAt::Earliest,
-            From::End => StartAt::Latest,
-            From::Offset(offset) => StartAt::Offset(Offset::new(offset)),
-            From::AfterStart(count) => StartAt::Offset(status.earliest + count),
-            From::BeforeEnd(count) => {
-                let before = status.committed.get().saturating_sub(count);
-                StartAt::Offset(Offset::new(before).max(status.earliest))
-            }
-            From::Ago(ago) => {
-                let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-                StartAt::Timestamp(TimestampMs::new(clock::now_ms().saturating_sub(ago)))
-            }
-            From::TimestampMs(time) => StartAt::Timestamp(TimestampMs::new(time)),
+    fn starts(&self, range: Range) -> Result<Vec<(PartitionIndex, Option<StartAt>)>, Failure> {
+        let start = |status: &PartitionStatus| {
+            Ok(match range.from {
+                From::Start => StartAt::Earliest,
+                From::End => StartAt::Latest,
+                From::Offset(offset) => StartAt::Offset(Offset::new(offset)),
+                From::AfterStart(count) => {
+                    let Some(offset) = status.earliest.get().checked_add(count) else {
+                        return Err(Failure::usage(format!("no partition has {count} records")));
+                    };
+                    StartAt::Offset(Offset::new(offset))
+                }
+                From::BeforeEnd(count) => {
+                    let before = status.committed.get().saturating_sub(count);
+                    StartAt::Offset(Offset::new(before).max(status.earliest))
+                }
+                From::Ago(ago) => {
+                    let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+                    StartAt::Timestamp(TimestampMs::new(clock::now_ms().saturating_sub(ago)))
+                }
+                From::TimestampMs(time) => StartAt::Timestamp(TimestampMs::new(time)),
+            })
         };
-        self.now.iter().map(|status| (status.partition, Some(start(status)))).collect()
+        self.now.iter().map(|status| Ok((status.partition, Some(start(status)?)))).collect()
     }
 }
 
@@ -98,7 +105,7 @@ async fn open(
     partitions: &Partitions,
 ) -> Result<Consumer, Failure> {
     let options = ConsumerOptions {
-        partitions: partitions.starts(consume.range),
+        partitions: partitions.starts(consume.range)?,
         ..ConsumerOptions::default()
     };
     client.consumer(&consume.topic, options).await.map_err(|error| match error {
@@ -178,5 +185,28 @@ fn stopped(error: &ConsumeError) -> Failure {
             .hint("`-o start` begins with the first record that there is, `-o end` with the next one to come.")
         }
         error => trouble::refused(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_behind_the_last_offset_there_can_be_is_refused() {
+        let status = PartitionStatus {
+            partition: PartitionIndex::new(0),
+            earliest: Offset::new(5),
+            committed: Offset::new(9),
+            size_bytes: 0,
+            segments: 1,
+            state: "ok".to_owned(),
+        };
+        let partitions = Partitions { now: vec![status] };
+        let starts =
+            |count| partitions.starts(Range { from: From::AfterStart(count), to: To::Never }).ok();
+        let first = StartAt::Offset(Offset::new(7));
+        assert_eq!(starts(2), Some(vec![(PartitionIndex::new(0), Some(first))]));
+        assert_eq!(starts(u64::MAX), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What keeps a node from starting, and what it says about it.
 
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
 use super::support::{Forebay, Node, Ports, fresh_folder};
 
 /// Runs `serve` with these arguments, which must fail; gives back standard error.
@@ -80,6 +82,10 @@ fn a_wrong_configuration_is_named_with_file_line_key_and_the_nearest_right_one()
     let unit =
         Forebay::new(["serve"]).env("FOREBAY_STORAGE__MEMORY_PER_SHARD", "64Mib").run().failure(2);
     assert!(unit.contains("FOREBAY_STORAGE__MEMORY_PER_SHARD") && unit.contains("64MiB"), "{unit}");
+
+    let name = "FOREBAY_NODE__DATA";
+    let bytes = Forebay::new(["serve"]).env(name, OsStr::from_bytes(b"/caf\xe9")).run().failure(2);
+    assert!(bytes.contains(name) && bytes.contains("UTF-8"), "{bytes}");
 
     let flag = Forebay::new(["serve", "--listen", "nonsense"]).run().failure(2);
     assert!(flag.contains("--listen") && flag.contains("nonsense"), "{flag}");

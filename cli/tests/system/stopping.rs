@@ -8,7 +8,8 @@ use super::support::Node;
 
 #[test]
 fn sigterm_ends_a_node_with_open_streams_and_keeps_what_was_acknowledged() {
-    let mut node = Node::start();
+    // Far longer than the test may take: it ends in time only if it does not wait for its streams.
+    let mut node = Node::start_with(&[("FOREBAY_NODE__DRAIN_TIMEOUT", "10m")]);
     let mut produce = node.forebay(["topic", "produce", "orders"]).start();
     let mut stdin = produce.stdin();
     stdin.write_all(b"before\n").expect("a pipe");

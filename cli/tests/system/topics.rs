@@ -127,6 +127,8 @@ fn exit_codes_tell_usage_from_an_unreachable_server() {
         unreachable.contains(&nobody) && unreachable.contains("forebay serve"),
         "{unreachable}"
     );
+    let no_port = Forebay::new(["topic", "list", "--endpoint", "localhost"]).run().failure(2);
+    assert!(no_port.contains("`localhost`") && no_port.contains("HOST:PORT"), "{no_port}");
     let usage = Forebay::new(["topic", "create"]).run().failure(2);
     assert!(usage.contains("<NAME>"), "{usage}");
 }

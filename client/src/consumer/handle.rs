@@ -14,7 +14,8 @@ use tokio::time::sleep;
 use super::{
     ConsumeError, ConsumedBatch, ConsumerOptions, OutOfRange, StartAt, SubscribeError,
     position::{Position, Positions},
-    stream::{ConsumeStream, Item},
+    sessions::{Happened, Sessions},
+    stream::Item,
 };
 use crate::{
     admin::MetadataError, backoff::Backoff, call::CallEnded, client::Client,
@@ -44,31 +45,18 @@ pub struct Consumer {
     topic: String,
     out_of_range: OutOfRange,
     positions: Positions,
-    sessions: Vec<Session>,
-    /// Partitions that no session reads, to be placed again.
+    sessions: Sessions,
+    /// Partitions that no stream reads, to be placed again.
     unplaced: Vec<PartitionIndex>,
     placing: Option<Boxed<Result<ClusterMetadata, MetadataError>>>,
     /// Errors that the caller has not heard of yet.
     errors: Vec<ConsumeError>,
     backoff: Backoff,
-    /// Which session is asked first: they take turns.
-    turn: usize,
     /// Seeks so far: the number of the last one.
     seeks: u64,
 }
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// A stream, or one that is being opened.
-struct Session {
-    partitions: Vec<PartitionIndex>,
-    phase: Phase,
-}
-
-enum Phase {
-    Opening(Boxed<Result<ConsumeStream, CallEnded>>),
-    Open(ConsumeStream),
-}
 
 impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -96,11 +84,10 @@ impl Consumer {
             out_of_range: options.out_of_range,
             unplaced: positions.keys().copied().collect(),
             positions,
-            sessions: Vec::new(),
+            sessions: Sessions::default(),
             placing: None,
             errors: Vec::new(),
             backoff: Backoff::new(0x3c3c),
-            turn: 0,
             seeks: 0,
         };
         consumer.place(&cluster);
@@ -139,29 +126,14 @@ impl Consumer {
 
     /// Goes on somewhere else in a partition, which is read from then on if it was not before.
     pub fn seek(&mut self, partition: PartitionIndex, start: StartAt) {
-        let session = self.sessions.iter_mut().find(|one| one.partitions.contains(&partition));
-        match session {
-            Some(Session { phase: Phase::Open(stream), .. }) => {
-                self.seeks += 1;
-                stream.seek(partition, start, self.seeks);
-                self.positions.insert(partition, Position::after_seek(start, self.seeks));
-            }
-            Some(Session { partitions, phase: Phase::Opening(_) }) => {
-                // It is being asked for at the old place already: another stream for this one.
-                partitions.retain(|one| *one != partition);
-                let nothing_left = partitions.is_empty();
-                self.positions.insert(partition, Position::new(start));
-                self.unplaced.push(partition);
-                if nothing_left {
-                    self.sessions.retain(|one| !one.partitions.is_empty());
-                }
-            }
-            None => {
-                self.positions.insert(partition, Position::new(start));
-                if !self.unplaced.contains(&partition) {
-                    self.unplaced.push(partition);
-                }
-            }
+        self.seeks += 1;
+        if self.sessions.seek(partition, start, self.seeks) {
+            self.positions.insert(partition, Position::after_seek(start, self.seeks));
+            return;
+        }
+        self.positions.insert(partition, Position::new(start));
+        if !self.unplaced.contains(&partition) {
+            self.unplaced.push(partition);
         }
     }
 
@@ -171,10 +143,13 @@ impl Consumer {
                 return Poll::Ready(Err(error));
             }
             let placed = self.poll_placing(cx);
-            match self.poll_sessions(cx) {
-                Poll::Ready(Some(event)) => return Poll::Ready(event),
-                // A stream ended or moved on: its partitions want a new place.
-                Poll::Ready(None) => {}
+            match self.sessions.poll(cx) {
+                Poll::Ready(Happened::Item(item)) => {
+                    if let Some(event) = self.take(item) {
+                        return Poll::Ready(event);
+                    }
+                }
+                Poll::Ready(Happened::Ended(partitions, ended)) => self.ended(partitions, ended),
                 Poll::Pending if placed => {}
                 Poll::Pending => return Poll::Pending,
             }
@@ -204,8 +179,8 @@ impl Consumer {
         true
     }
 
-    /// Opens a stream per address for the partitions that have none. Partitions without a leader
-    /// stay where they are.
+    /// Lets the partitions that have no stream join one to their address, and opens it where there is
+    /// none. Partitions without a leader stay where they are.
     fn place(&mut self, cluster: &ClusterMetadata) {
         let Some(topic) = cluster.topic(&self.topic) else {
             self.topic_is_gone();
@@ -223,15 +198,26 @@ impl Consumer {
             false
         });
         for (address, partitions) in by_address {
-            let starts = partitions
-                .iter()
-                .filter_map(|one| Some((*one, self.positions.get_mut(one)?.resume())))
-                .collect();
-            let opening =
-                ConsumeStream::open(self.client.clone(), address, self.topic.clone(), starts);
-            let phase = Phase::Opening(Box::pin(opening));
-            self.sessions.push(Session { partitions, phase });
+            self.read_from(address, &partitions);
         }
+    }
+
+    fn read_from(&mut self, address: String, partitions: &[PartitionIndex]) {
+        let joins = self.sessions.has(&address);
+        let mut starts = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let Some(position) = self.positions.get_mut(partition) else { continue };
+            self.seeks += u64::from(joins);
+            starts.push((*partition, position.resume(joins.then_some(self.seeks)), self.seeks));
+        }
+        if joins {
+            for (partition, start, seek_id) in starts {
+                self.sessions.join(&address, (partition, start), seek_id);
+            }
+            return;
+        }
+        let starts: Vec<_> = starts.into_iter().map(|(one, start, _)| (one, start)).collect();
+        self.sessions.open(self.client.clone(), address, self.topic.clone(), &starts);
     }
 
     fn topic_is_gone(&mut self) {
@@ -244,35 +230,8 @@ impl Consumer {
         }
     }
 
-    /// Ready with nothing when a session is gone.
-    fn poll_sessions(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, ConsumeError>>> {
-        for step in 0..self.sessions.len() {
-            let at = (self.turn + step) % self.sessions.len();
-            match self.sessions[at].poll_item(cx) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(item)) => {
-                    self.turn = at;
-                    match self.take(at, item) {
-                        Some(event) => return Poll::Ready(Some(event)),
-                        None => return Poll::Ready(None),
-                    }
-                }
-                Poll::Ready(Err(ended)) => {
-                    self.ended(at, ended);
-                    return Poll::Ready(None);
-                }
-            }
-        }
-        // Nothing is ready: who comes next starts the next round.
-        self.turn = self.turn.wrapping_add(1) % self.sessions.len().max(1);
-        Poll::Pending
-    }
-
-    fn take(&mut self, session: usize, item: Item) -> Option<Result<Event, ConsumeError>> {
-        if !self.sessions[session].partitions.contains(&item.partition()) {
-            // Another stream reads it by now.
-            return None;
-        }
+    /// `None` when the caller need not hear of it.
+    fn take(&mut self, item: Item) -> Option<Result<Event, ConsumeError>> {
         match item {
             Item::Batch(batch) => {
                 self.backoff.succeeded();
@@ -281,14 +240,14 @@ impl Consumer {
                 match position.admit(batch) {
                     Ok(batch) => Some(Ok(Event::Batch(Box::new(batch?)))),
                     Err(error) => {
-                        self.drop_partition(session, partition);
+                        self.drop_partition(partition);
                         Some(Err(error))
                     }
                 }
             }
             Item::Damaged(partition, source) => {
                 let expected = self.position(partition);
-                self.drop_partition(session, partition);
+                self.drop_partition(partition);
                 Some(Err(ConsumeError::Damaged { partition, expected, source }))
             }
             Item::Positioned(partition, offset, seek_id) => {
@@ -302,30 +261,39 @@ impl Consumer {
                 self.backoff.succeeded();
                 Some(Ok(Event::CaughtUp { partition, earliest, committed }))
             }
-            Item::Stopped(partition, refusal) => self.stopped(session, partition, refusal),
+            // The server had not seen the seek yet, and will answer it.
+            Item::Stopped(partition, _, seek_id)
+                if !self.positions.get(&partition)?.ends_with(seek_id) =>
+            {
+                None
+            }
+            Item::Stopped(partition, refusal, _) => self.stopped(partition, refusal),
         }
     }
 
     fn stopped(
         &mut self,
-        session: usize,
         partition: PartitionIndex,
         source: Refusal,
     ) -> Option<Result<Event, ConsumeError>> {
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.partitions.retain(|one| *one != partition);
+        if source.code == tonic::Code::OutOfRange && self.out_of_range == OutOfRange::Earliest {
+            if !self.positions.get(&partition)?.is_seeking() {
+                // On the same stream: a reader that is overtaken again and again needs no other.
+                self.seek(partition, StartAt::Earliest);
+                return None;
+            }
+            // After a pause, for it may be the earliest offset itself that is refused.
+            self.sessions.leave(partition);
+            self.seek(partition, StartAt::Earliest);
+            return None;
         }
+        self.sessions.leave(partition);
         if source.is_retriable() {
             self.unplaced.push(partition);
             return None;
         }
         if source.code != tonic::Code::OutOfRange {
             return Some(Err(ConsumeError::Refused { partition, source: Box::new(source) }));
-        }
-        if self.out_of_range == OutOfRange::Earliest {
-            self.positions.insert(partition, Position::new(StartAt::Earliest));
-            self.unplaced.push(partition);
-            return None;
         }
         Some(Err(ConsumeError::OutOfRange {
             partition,
@@ -337,18 +305,11 @@ impl Consumer {
     }
 
     /// Reads a partition no further. Its stream cannot drop one partition, so the others move on.
-    fn drop_partition(&mut self, session: usize, partition: PartitionIndex) {
-        self.close(session);
-        self.unplaced.retain(|one| *one != partition);
+    fn drop_partition(&mut self, partition: PartitionIndex) {
+        self.unplaced.extend(self.sessions.close(partition));
     }
 
-    fn close(&mut self, session: usize) {
-        let session = self.sessions.swap_remove(session);
-        self.unplaced.extend(session.partitions);
-    }
-
-    fn ended(&mut self, session: usize, ended: CallEnded) {
-        let Session { partitions, .. } = self.sessions.swap_remove(session);
+    fn ended(&mut self, partitions: Vec<PartitionIndex>, ended: CallEnded) {
         match ended {
             CallEnded::Refused(source) if !source.is_retriable() => {
                 for partition in partitions {
@@ -360,21 +321,6 @@ impl Consumer {
                 let error = &ended as &dyn std::error::Error;
                 tracing::debug!(topic = self.topic, error, "consume stream lost");
                 self.unplaced.extend(partitions);
-            }
-        }
-    }
-}
-
-impl Session {
-    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, CallEnded>> {
-        loop {
-            match &mut self.phase {
-                Phase::Open(stream) => return stream.poll_item(cx),
-                Phase::Opening(opening) => match opening.as_mut().poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(stream)) => self.phase = Phase::Open(stream),
-                    Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
-                },
             }
         }
     }

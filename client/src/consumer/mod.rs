@@ -6,13 +6,15 @@
 //! | `batch` | one verified batch, in the pieces it came in |
 //! | `position` | what may come next in a partition; pure |
 //! | `stream` | one stream from one address |
-//! | `handle` | all streams, and where partitions are |
+//! | `sessions` | all streams, and which of them reads which partition |
+//! | `handle` | the consumer: what the streams deliver put in order, and where partitions are |
 
 mod batch;
 mod error;
 mod handle;
 mod options;
 mod position;
+mod sessions;
 mod stream;
 
 pub use batch::{ConsumedBatch, ConsumedRecords};

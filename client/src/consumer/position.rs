@@ -28,10 +28,11 @@ impl Position {
         Self { seeking: Some(seek_id), ..Self::new(start) }
     }
 
-    /// What to ask for on a new stream. From now on the next batch may begin earlier.
-    pub(super) fn resume(&mut self) -> StartAt {
+    /// What to ask for on a new stream, or with a seek on one that is there. From now on the next
+    /// batch may begin earlier.
+    pub(super) fn resume(&mut self, seek_id: Option<u64>) -> StartAt {
         self.fresh = true;
-        self.seeking = None;
+        self.seeking = seek_id;
         self.next.map_or(self.start, StartAt::Offset)
     }
 
@@ -52,6 +53,11 @@ impl Position {
     /// Whether what comes now is still from before a seek.
     pub(super) fn is_seeking(&self) -> bool {
         self.seeking.is_some()
+    }
+
+    /// Whether the end of reading after this seek (0: the subscription) is that of what is wanted now.
+    pub(super) fn ends_with(&self, seek_id: u64) -> bool {
+        self.seeking.is_none_or(|awaited| awaited == seek_id)
     }
 
     /// The offset that comes next, once it is known.

@@ -42,8 +42,9 @@ pub(super) enum Item {
         earliest: Offset,
         committed: Offset,
     },
-    /// The server reads this partition no further; the others go on.
-    Stopped(PartitionIndex, Refusal),
+    /// The server reads this partition no further; the others go on. The number is that of the seek
+    /// that it was reading after, 0 for the subscription.
+    Stopped(PartitionIndex, Refusal, u64),
 }
 
 impl Item {
@@ -53,7 +54,7 @@ impl Item {
             Self::Damaged(partition, _)
             | Self::Positioned(partition, ..)
             | Self::CaughtUp { partition, .. }
-            | Self::Stopped(partition, _) => *partition,
+            | Self::Stopped(partition, ..) => *partition,
         }
     }
 }
@@ -70,27 +71,31 @@ struct Run {
 #[derive(Debug)]
 pub(super) struct ConsumeStream {
     reader: MessageReader,
-    requests: Arc<Lock<Requests>>,
     run: Option<Run>,
 }
 
+/// What is asked of the server on one stream: the subscription, and later seeks. The stream is given
+/// up when this is dropped.
+///
+/// HTTP/2 keeps a stream as long as either half of it is in use, and whoever carries the request does
+/// not notice that the answer is no longer read. So the request must end too.
+#[derive(Debug)]
+pub(super) struct Requests(Arc<Lock<Queue>>);
+
 /// Messages that the request body has not sent yet.
 #[derive(Debug, Default)]
-struct Requests {
+struct Queue {
     waiting: VecDeque<Bytes>,
+    /// Nothing follows.
+    closed: bool,
     waker: Option<Waker>,
 }
 
-impl ConsumeStream {
+impl Requests {
     /// Subscribes to partitions of a topic.
-    pub(super) async fn open(
-        client: Client,
-        address: String,
-        topic: String,
-        partitions: Vec<(PartitionIndex, StartAt)>,
-    ) -> Result<Self, CallEnded> {
+    pub(super) fn new(topic: String, partitions: &[(PartitionIndex, StartAt)]) -> Self {
         let partitions = partitions
-            .into_iter()
+            .iter()
             .map(|(partition, start)| v1::PartitionStart {
                 partition: partition.get(),
                 start: Some(start.on_the_wire()),
@@ -106,28 +111,56 @@ impl ConsumeStream {
                 credit_bytes: 0,
                 topic_id: String::new(),
             }));
-        let mut connection = client.connection(&address).await?;
-        let requests = Arc::new(Lock::new(Requests::default()));
-        requests.with(|requests| requests.waiting.push_back(subscribe));
-        let body = RequestsBody(Arc::clone(&requests)).boxed_unsync();
-        let response =
-            connection.call(CONSUME, RequestBody::new(body)).await.map_err(BrokenStream::from)?;
-        Ok(Self { reader: MessageReader::new(response)?, requests, run: None })
+        let waiting = VecDeque::from([subscribe]);
+        Self(Arc::new(Lock::new(Queue { waiting, ..Queue::default() })))
     }
 
-    /// Asks the server to go on somewhere else. What was sent before may still arrive first.
-    pub(super) fn seek(&mut self, partition: PartitionIndex, start: StartAt, seek_id: u64) {
+    /// Asks the server to go on somewhere else. What was sent before may still arrive first. A stream
+    /// that is still being opened sends it behind the subscription.
+    pub(super) fn seek(&self, partition: PartitionIndex, start: StartAt, seek_id: u64) {
         let seek = encode_consume_request(consume_request::Message::Seek(v1::Seek {
             partition: partition.get(),
             start: Some(start.on_the_wire()),
             seek_id,
         }));
-        self.requests.with(|requests| {
-            requests.waiting.push_back(seek);
-            if let Some(waker) = requests.waker.take() {
-                waker.wake();
-            }
+        self.change(|queue| queue.waiting.push_back(seek));
+    }
+
+    /// The request that sends all this.
+    pub(super) fn body(&self) -> RequestBody {
+        RequestBody::new(RequestsBody(Arc::clone(&self.0)).boxed_unsync())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Queue)) {
+        let waker = self.0.with(|queue| {
+            change(queue);
+            queue.waker.take()
         });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        self.change(|queue| {
+            queue.waiting.clear();
+            queue.closed = true;
+        });
+    }
+}
+
+impl ConsumeStream {
+    /// Sends the requests to this address.
+    pub(super) async fn open(
+        client: Client,
+        address: String,
+        requests: RequestBody,
+    ) -> Result<Self, CallEnded> {
+        let mut connection = client.connection(&address).await?;
+        let response = connection.call(CONSUME, requests).await.map_err(BrokenStream::from)?;
+        Ok(Self { reader: MessageReader::new(response)?, run: None })
     }
 
     pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, CallEnded>> {
@@ -183,6 +216,7 @@ fn other(message: consume_response::Message) -> Result<Option<Item>, CallEnded> 
         Message::Error(error) => Some(Item::Stopped(
             PartitionIndex::new(error.partition),
             error.error.unwrap_or_default().into(),
+            error.seek_id,
         )),
         Message::Draining(_) => return Err(CallEnded::ByServer),
         // Raw batches are asked for, and those never come here.
@@ -190,9 +224,8 @@ fn other(message: consume_response::Message) -> Result<Option<Item>, CallEnded> 
     })
 }
 
-/// The request: a subscription and later seeks. It has no end of its own: the stream lasts as long as
-/// the answer is read.
-struct RequestsBody(Arc<Lock<Requests>>);
+/// The request: everything in the queue, until it is closed.
+struct RequestsBody(Arc<Lock<Queue>>);
 
 impl Body for RequestsBody {
     type Data = Piece;
@@ -202,12 +235,13 @@ impl Body for RequestsBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
-        self.0.with(|requests| {
-            let Some(message) = requests.waiting.pop_front() else {
-                requests.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            };
-            Poll::Ready(Some(Ok(Frame::data(message.chain(Bytes::new())))))
+        self.0.with(|queue| match queue.waiting.pop_front() {
+            Some(message) => Poll::Ready(Some(Ok(Frame::data(message.chain(Bytes::new()))))),
+            None if queue.closed => Poll::Ready(None),
+            None => {
+                queue.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
         })
     }
 }

@@ -5,18 +5,28 @@ use std::{sync::Arc, time::Duration};
 use forebay_format::{PartitionIndex, ProducerEpoch, ProducerId};
 use thiserror::Error;
 use tokio::{sync::oneshot, task::JoinHandle};
+use tonic::Status;
 
 use super::{
     AppendError, DeliveryError, DeliveryFailure, DeliveryReport, PreparedBatch, ProducerOptions,
     Record, RecordAck, SendError, Ticket,
     outbox::{Outbox, Placed},
     partition::Waiter,
+    session::open_once,
     shared::Shared,
     supervisor,
 };
 use crate::{
-    admin::MetadataError, client::Client, clock, metadata::ClusterMetadata, refusal::Refusal,
+    admin::{MetadataError, Unreachable},
+    call::CallEnded,
+    client::Client,
+    clock,
+    metadata::ClusterMetadata,
+    refusal::Refusal,
 };
+
+/// How long the server may take to make a topic.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why there is no producer.
 #[derive(Debug, Error)]
@@ -38,8 +48,9 @@ pub enum OpenError {
 /// Sends records to the partitions of one topic.
 ///
 /// Records are gathered into batches. A batch stays in memory until the server has acknowledged it,
-/// and is sent again, in order, after every lost connection, server restart and refusal that is
-/// worth another try. An idempotent producer (the default) never writes a record twice.
+/// and is sent again after every lost connection, server restart and refusal that is worth another
+/// try. An idempotent producer (the default) never writes a record twice, and the records of a
+/// partition in the order in which it accepted them.
 ///
 /// Dropping it gives up what is not acknowledged: `flush` first.
 #[derive(Debug)]
@@ -51,6 +62,7 @@ pub struct Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         self.tasks.abort();
+        self.shared.outbox.with(Outbox::abandon);
     }
 }
 
@@ -226,8 +238,7 @@ impl Producer {
     async fn wait_for_room(&self) {
         let mut progress = std::pin::pin!(self.shared.progress.notified());
         progress.as_mut().enable();
-        let limit = self.shared.options.buffer_bytes;
-        if self.shared.outbox.with(|outbox| outbox.buffered_bytes()) >= limit {
+        if self.shared.outbox.with(Outbox::must_wait_for_room) {
             progress.await;
         }
     }
@@ -240,10 +251,24 @@ async fn partitions_of(client: &Client, topic: &str) -> Result<ClusterMetadata, 
     if found.topic(topic).is_some_and(|topic| !topic.partitions.is_empty()) {
         return Ok(found);
     }
-    let refusal = super::session::open_once(client, topic).await;
+    let address = client.last_endpoint();
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, open_once(client, &address, topic)).await;
     let found = client.admin().metadata(&[topic]).await?;
     if found.topic(topic).is_some_and(|topic| !topic.partitions.is_empty()) {
         return Ok(found);
     }
-    Err(OpenError::NoTopic { topic: topic.to_owned(), refusal: refusal.map(Box::new) })
+    let unreachable = |status| {
+        let tried = vec![(address, status)];
+        Err(OpenError::Metadata(MetadataError::Unreachable(Unreachable { tried })))
+    };
+    let refusal = match opened {
+        Ok(Ok(())) => None,
+        Ok(Err(CallEnded::Refused(refusal))) if refusal.is_retriable() => {
+            return unreachable(Status::new(refusal.code, refusal.to_string()));
+        }
+        Ok(Err(CallEnded::Refused(refusal))) => Some(Box::new(refusal)),
+        Ok(Err(broken)) => return unreachable(Status::from_error(Box::new(broken))),
+        Err(_elapsed) => return unreachable(Status::unavailable("no answer in time")),
+    };
+    Err(OpenError::NoTopic { topic: topic.to_owned(), refusal })
 }

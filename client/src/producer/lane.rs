@@ -140,6 +140,13 @@ impl<B, A, E: Clone> Lane<B, A, E> {
         matches!(entry.state, State::Sent { .. }).then_some(&entry.batch)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn sent_mut(&mut self, serial: u64) -> Option<&mut B> {
+        let index = usize::try_from(serial.checked_sub(self.front_serial)?).ok()?;
+        let entry = self.entries.get_mut(index)?;
+        matches!(entry.state, State::Sent { .. }).then_some(&mut entry.batch)
+    }
+
     /// Why the last pass was given up, if one was since the last success.
     pub(crate) fn last_error(&self) -> Option<&E> {
         self.last_error.as_ref()

@@ -74,7 +74,8 @@ pub struct ProducerOptions {
     pub in_flight: usize,
     /// Bytes of batches accepted and not yet acknowledged, in all partitions. `send` waits beyond.
     pub buffer_bytes: usize,
-    /// Whether the server recognises retries, so that no record is ever written twice.
+    /// Whether the server recognises retries, so that no record is ever written twice. Without it a
+    /// batch that is sent again may be there twice, and behind batches that were sent after it.
     pub idempotent: bool,
     /// The identity of an idempotent producer. `None`: a new one.
     pub resume: Option<Resume>,

@@ -1,20 +1,29 @@
-//! Everything a producer has accepted and not yet reported: its partitions, which session sends
-//! which of them, what is ready to be sent, and which times must be watched. No I/O; the callers
-//! hold the lock, pass the time in, and carry out what is asked of them.
+//! Everything a producer has accepted and not yet reported: its partitions, and what becomes of
+//! records and answers. No I/O; the callers hold the lock and carry out what is asked of them. They
+//! pass the time in, but for records: the time is asked once a batch is begun, not for each of them.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `queues` | which session sends which partitions, and what is ready to be sent |
+//! | `timers` | which times must be watched |
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
-    sync::Arc,
-    task::Waker,
-};
+mod queues;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::{collections::VecDeque, sync::Arc};
 
 use forebay_format::{PartitionIndex, RecordInput};
 use tokio::time::Instant;
 
+use self::{
+    queues::SessionQueue,
+    timers::{TimerKind, Timers},
+};
 use super::{
     PreparedBatch, ProducerOptions, Record, SendError, Ticket,
-    partition::{Accepted, Identity, Partition, Sealed, Waiter},
+    partition::{Accepted, Identity, Partition, Waiter},
     report::{DeliveryError, DeliveryFailure, DeliveryReport},
 };
 use crate::{partitioner::partition_of_key, refusal::reason, wire::Produced};
@@ -35,7 +44,7 @@ pub(super) struct Outbox {
     identity: Identity,
     partitions: Vec<Partition>,
     sessions: Vec<SessionQueue>,
-    timers: BinaryHeap<Reverse<Timer>>,
+    timers: Timers,
     /// Batches accepted and not yet reported, in bytes.
     buffered_bytes: usize,
     batch_bytes: usize,
@@ -46,34 +55,8 @@ pub(super) struct Outbox {
     /// Where records without partition and key go now.
     sticky: usize,
     closed: bool,
-}
-
-/// What one session has to do.
-#[derive(Debug, Default)]
-struct SessionQueue {
-    /// Partitions that may have something to send. Invariant: each at most once (`queued`).
-    ready: VecDeque<usize>,
-    /// Counts the session's streams; a stream of an older count is over.
-    stream: u64,
-    /// Whoever waits for something to send.
-    waker: Option<Waker>,
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Timer {
-    at: Instant,
-    partition: usize,
-    kind: TimerKind,
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum TimerKind {
-    /// The open batch of this number has waited long enough.
-    Linger(u64),
-    /// A pause after a refusal is over.
-    Pause,
-    /// The oldest batch may be too old.
-    Deadline,
+    /// The producer is gone: no stream is current any more.
+    abandoned: bool,
 }
 
 /// What a caller has to do after a record was accepted.
@@ -110,13 +93,14 @@ impl Outbox {
             identity,
             partitions: Vec::new(),
             sessions: Vec::new(),
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             buffered_bytes: 0,
             bytes_this_turn: 0,
             reports: VecDeque::new(),
             first_error: None,
             sticky: 0,
             closed: false,
+            abandoned: false,
         }
     }
 
@@ -252,13 +236,13 @@ impl Outbox {
                 self.enqueue(at);
             } else if self.partitions[at].is_open() {
                 let when = Instant::now() + self.options.linger;
-                timer_changed |= self.arm(when, at, TimerKind::Linger(opening));
+                timer_changed |= self.timers.arm(when, at, TimerKind::Linger(opening));
             }
         }
         if sealed {
             self.enqueue(at);
             if at == self.sticky {
-                self.sticky = (at + 1) % self.partitions.len();
+                self.move_sticky();
             }
         }
         timer_changed
@@ -271,6 +255,16 @@ impl Outbox {
         for at in 0..self.partitions.len() {
             self.make_due(at);
         }
+    }
+
+    /// Whether a sender must wait. With nothing but open batches there is nothing to wait for, until
+    /// they go.
+    pub(super) fn must_wait_for_room(&mut self) -> bool {
+        let full = self.buffered_bytes >= self.options.buffer_bytes;
+        if full && self.partitions.iter().all(|one| one.lane.is_empty()) {
+            self.make_all_due();
+        }
+        full
     }
 
     /// Lets the open batch of one partition go.
@@ -309,145 +303,15 @@ impl Outbox {
         self.make_all_due();
     }
 
-    // ---- sessions ----
-
-    /// One more session.
-    pub(super) fn add_session(&mut self) -> usize {
-        self.sessions.push(SessionQueue::default());
-        self.sessions.len() - 1
-    }
-
-    /// Whether a session sends, or will send, this partition's batches.
-    pub(super) fn is_placed(&self, at: usize) -> bool {
-        self.partitions[at].session.or(self.partitions[at].moving_to).is_some()
-    }
-
-    /// Gives a partition to a session, at once or when the answers it waits for have come.
-    pub(super) fn assign(&mut self, at: usize, session: usize) {
-        let partition = &mut self.partitions[at];
-        partition.moving_to = (partition.session != Some(session)).then_some(session);
-        self.move_when_settled(at);
-    }
-
-    fn move_when_settled(&mut self, at: usize) {
-        let partition = &mut self.partitions[at];
-        if partition.lane.awaited() == 0
-            && let Some(session) = partition.moving_to.take()
-        {
-            partition.session = Some(session);
-            partition.queued = false;
-            self.enqueue(at);
-        }
-    }
-
-    /// A new stream of a session begins; the last one is over. Returns the stream's number.
-    pub(super) fn begin_stream(&mut self, session: usize) -> u64 {
-        self.sessions[session].stream += 1;
-        self.sessions[session].stream
-    }
-
-    /// The session's stream is gone: what was not answered will be sent again.
-    pub(super) fn end_stream(&mut self, session: usize, now: Instant) -> bool {
-        self.sessions[session].stream += 1;
-        let mut timer_changed = false;
-        for at in 0..self.partitions.len() {
-            if self.partitions[at].session == Some(session) {
-                self.partitions[at].lane.disconnected(now);
-                timer_changed |= self.arm_pause(at);
-                self.move_when_settled(at);
-                self.enqueue(at);
-            }
-        }
-        timer_changed
-    }
-
-    /// The session's stream takes no more batches; answers may still come.
-    pub(super) fn stop_sending(&mut self, session: usize) {
-        let queue = &mut self.sessions[session];
-        queue.stream += 1;
-        if let Some(waker) = queue.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// Ends every partition of a session.
-    pub(super) fn fail_session(&mut self, session: usize, cause: &Arc<DeliveryFailure>) {
-        for at in 0..self.partitions.len() {
-            if self.partitions[at].session == Some(session) {
-                self.fail(at, cause);
-            }
-        }
-    }
-
-    /// Ends every partition.
-    pub(super) fn fail_all(&mut self, cause: &Arc<DeliveryFailure>) {
-        for at in 0..self.partitions.len() {
-            self.fail(at, cause);
-        }
-    }
-
-    /// Whether the session has anything to send. If not, `waker` is called when it has.
-    pub(super) fn poll_ready(&mut self, session: usize, waker: &Waker, now: Instant) -> bool {
-        let partitions = &self.partitions;
-        let queue = &mut self.sessions[session];
-        let ready = queue
-            .ready
-            .iter()
-            .any(|&at| partitions[at].session == Some(session) && partitions[at].can_take(now));
-        if !ready {
-            queue.waker = Some(waker.clone());
-        }
-        ready
-    }
-
-    /// Whether this is still the session's stream.
-    pub(super) fn is_current(&self, session: usize, stream: u64) -> bool {
-        self.sessions[session].stream == stream
-    }
-
-    /// The next batch for the session's stream: partition, serial, batch.
-    pub(super) fn take(
-        &mut self,
-        session: usize,
-        now: Instant,
-    ) -> Option<(PartitionIndex, u64, &Sealed)> {
-        let at = loop {
-            let at = self.sessions[session].ready.pop_front()?;
-            let partition = &mut self.partitions[at];
-            if partition.session == Some(session) {
-                partition.queued = false;
-                if partition.can_take(now) {
-                    break at;
-                }
-            }
-        };
-        // To the back of the queue, so that partitions take turns.
-        self.partitions[at].queued = true;
-        self.sessions[session].ready.push_back(at);
-        let partition = &mut self.partitions[at];
-        let index = partition.ticket(0).partition;
-        let (serial, sealed) = partition.take(now).expect("can_take was asked");
-        Some((index, serial, sealed))
-    }
-
-    /// Nothing to send: `waker` is called when there is.
-    pub(super) fn wait(&mut self, session: usize, waker: &Waker) {
-        match &mut self.sessions[session].waker {
-            Some(present) => present.clone_from(waker),
-            empty => *empty = Some(waker.clone()),
-        }
-    }
-
-    fn enqueue(&mut self, at: usize) {
-        let partition = &mut self.partitions[at];
-        let Some(session) = partition.session else { return };
-        let queue = &mut self.sessions[session];
-        if !partition.queued {
-            partition.queued = true;
-            queue.ready.push_back(at);
-        }
-        if let Some(waker) = queue.waker.take() {
-            waker.wake();
+    /// Gives up what is not acknowledged, without a report, and ends every stream. HTTP/2 keeps the
+    /// body of a stream, and with it all this, until the body ends by itself.
+    pub(super) fn abandon(&mut self) {
+        self.closed = true;
+        self.abandoned = true;
+        self.fail_all(&Arc::new(DeliveryFailure::Closed));
+        self.reports = VecDeque::new();
+        for session in 0..self.sessions.len() {
+            self.stop_sending(session);
         }
     }
 
@@ -474,6 +338,22 @@ impl Outbox {
         Effects { timer_changed, misplaced }
     }
 
+    /// Ends every partition of a session.
+    pub(super) fn fail_session(&mut self, session: usize, cause: &Arc<DeliveryFailure>) {
+        for at in 0..self.partitions.len() {
+            if self.partitions[at].session == Some(session) {
+                self.fail(at, cause);
+            }
+        }
+    }
+
+    /// Ends every partition.
+    pub(super) fn fail_all(&mut self, cause: &Arc<DeliveryFailure>) {
+        for at in 0..self.partitions.len() {
+            self.fail(at, cause);
+        }
+    }
+
     fn fail(&mut self, at: usize, cause: &Arc<DeliveryFailure>) {
         if self.partitions[at].failure().is_some() {
             return;
@@ -487,8 +367,15 @@ impl Outbox {
             self.reports.push_back(report);
         }
         if at == self.sticky {
-            self.sticky = (at + 1) % self.partitions.len();
+            self.move_sticky();
         }
+    }
+
+    /// Records without partition and key go to the next partition that takes any.
+    fn move_sticky(&mut self) {
+        let (before, from) = (0..=self.sticky, self.sticky + 1..self.partitions.len());
+        let next = from.chain(before).find(|&at| self.partitions[at].failure().is_none());
+        self.sticky = next.unwrap_or(self.sticky);
     }
 
     /// Whether there is something to report.
@@ -499,65 +386,5 @@ impl Outbox {
     /// What there is to report.
     pub(super) fn take_reports(&mut self) -> VecDeque<DeliveryReport> {
         std::mem::take(&mut self.reports)
-    }
-
-    // ---- time ----
-
-    /// Does what is due, and returns when to come back.
-    pub(super) fn fire_timers(&mut self, now: Instant) -> Option<Instant> {
-        loop {
-            match self.timers.peek() {
-                Some(Reverse(timer)) if timer.at <= now => {}
-                other => return other.map(|Reverse(timer)| timer.at),
-            }
-            let Reverse(timer) = self.timers.pop()?;
-            let at = timer.partition;
-            match timer.kind {
-                TimerKind::Linger(opening) => {
-                    if self.partitions[at].make_due(Some(opening)) {
-                        self.enqueue(at);
-                    }
-                }
-                TimerKind::Pause => self.enqueue(at),
-                TimerKind::Deadline => self.check_deadline(at, now),
-            }
-        }
-    }
-
-    fn check_deadline(&mut self, at: usize, now: Instant) {
-        let Some(waited) = self.options.delivery_deadline else { return };
-        self.partitions[at].deadline_armed = false;
-        let Some(accepted_at) = self.partitions[at].oldest_accepted_at() else { return };
-        if accepted_at + waited <= now {
-            let last = self.partitions[at].lane.last_error().cloned();
-            self.fail(at, &Arc::new(DeliveryFailure::DeadlineExceeded { waited, last }));
-        } else {
-            self.arm_deadline(at);
-        }
-    }
-
-    fn arm_deadline(&mut self, at: usize) -> bool {
-        let Some(deadline) = self.options.delivery_deadline else { return false };
-        let partition = &mut self.partitions[at];
-        let (false, Some(oldest)) = (partition.deadline_armed, partition.oldest_accepted_at())
-        else {
-            return false;
-        };
-        partition.deadline_armed = true;
-        self.arm(oldest + deadline, at, TimerKind::Deadline)
-    }
-
-    fn arm_pause(&mut self, at: usize) -> bool {
-        match self.partitions[at].lane.paused_until() {
-            Some(until) => self.arm(until, at, TimerKind::Pause),
-            None => false,
-        }
-    }
-
-    /// True when this timer is now the first.
-    fn arm(&mut self, at: Instant, partition: usize, kind: TimerKind) -> bool {
-        let first = self.timers.peek().is_none_or(|Reverse(first)| at < first.at);
-        self.timers.push(Reverse(Timer { at, partition, kind }));
-        first
     }
 }

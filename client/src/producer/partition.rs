@@ -32,6 +32,39 @@ pub(super) struct Sealed {
     pub(super) accepted_at: Instant,
     /// When it was first handed to a connection.
     pub(super) sent_at: Option<Instant>,
+    /// An attempt is under way, or was lost with its stream before the next one.
+    unanswered: bool,
+    /// An earlier attempt ended without anybody saying that it wrote nothing.
+    uncertain: bool,
+}
+
+impl Sealed {
+    fn new(
+        bytes: BatchBytes,
+        (first_sequence, record_count): (u64, u32),
+        accepted_at: Instant,
+    ) -> Self {
+        Self {
+            bytes,
+            first_sequence,
+            record_count,
+            accepted_at,
+            sent_at: None,
+            unanswered: false,
+            uncertain: false,
+        }
+    }
+
+    fn sent(&mut self, now: Instant) {
+        self.sent_at.get_or_insert(now);
+        self.uncertain |= self.unanswered;
+        self.unanswered = true;
+    }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        self.unanswered = false;
+        self.uncertain |= refusal.reason == reason::INDETERMINATE || refusal.reason.is_empty();
+    }
 }
 
 /// Header and payload, together or apart.
@@ -211,13 +244,8 @@ impl Partition {
         let record_count = self.builder.record_count();
         let first_sequence = self.next_sequence - u64::from(record_count);
         let bytes = self.builder.finish(self.stamp(first_sequence));
-        self.lane.push(Sealed {
-            bytes: BatchBytes::Whole(bytes),
-            first_sequence,
-            record_count,
-            accepted_at: open.accepted_at,
-            sent_at: None,
-        });
+        let bytes = BatchBytes::Whole(bytes);
+        self.lane.push(Sealed::new(bytes, (first_sequence, record_count), open.accepted_at));
     }
 
     fn stamp(&self, first_sequence: u64) -> ProducerStamp {
@@ -235,13 +263,9 @@ impl Partition {
         let first_sequence = self.next_sequence;
         self.next_sequence += u64::from(batch.record_count());
         let (header, payload) = batch.stamped(self.stamp(first_sequence));
-        self.lane.push(Sealed {
-            bytes: BatchBytes::Apart { header: Box::new(header), payload },
-            first_sequence,
-            record_count: batch.record_count(),
-            accepted_at: Instant::now(),
-            sent_at: None,
-        });
+        let bytes = BatchBytes::Apart { header: Box::new(header), payload };
+        let records = (first_sequence, batch.record_count());
+        self.lane.push(Sealed::new(bytes, records, Instant::now()));
         first_sequence
     }
 
@@ -274,7 +298,7 @@ impl Partition {
             self.seal();
         }
         let (serial, sealed) = self.lane.take(now)?;
-        sealed.sent_at.get_or_insert(now);
+        sealed.sent(now);
         Some((serial, sealed))
     }
 
@@ -291,6 +315,9 @@ impl Partition {
         outcome: Result<AckFields, Refusal>,
         now: Instant,
     ) -> Result<(), DeliveryFailure> {
+        if let (Err(refusal), Some(sealed)) = (&outcome, self.lane.sent_mut(serial)) {
+            sealed.refused(refusal);
+        }
         let answer = match outcome {
             Ok(ack) => match self.lane.sent(serial).map(|sealed| sealed.record_count) {
                 Some(expected) if expected != ack.record_count => {
@@ -382,6 +409,7 @@ impl Partition {
                     partition,
                     first_sequence: sealed.first_sequence,
                     record_count: sealed.record_count,
+                    may_be_written: sealed.unanswered || sealed.uncertain,
                     cause: Arc::clone(cause),
                 })
             })

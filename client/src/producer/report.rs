@@ -61,7 +61,8 @@ pub struct RecordAck {
 #[derive(Debug, Clone, Error)]
 #[error(
     "{record_count} records of partition {partition} from sequence {first_sequence} on \
-     are not acknowledged"
+     are not acknowledged{}",
+    if *.may_be_written { ", and may have been written" } else { "" }
 )]
 pub struct DeliveryError {
     /// The partition.
@@ -70,6 +71,9 @@ pub struct DeliveryError {
     pub first_sequence: u64,
     /// How many.
     pub record_count: u32,
+    /// They were sent, and the server has not said of every attempt that it wrote nothing. Whoever
+    /// sends them again under another producer id may write them twice.
+    pub may_be_written: bool,
     /// Why.
     #[source]
     pub cause: Arc<DeliveryFailure>,
@@ -78,8 +82,8 @@ pub struct DeliveryError {
 /// Why a partition takes no more records from this producer. Make a new producer to go on.
 #[derive(Debug, Error)]
 pub enum DeliveryFailure {
-    /// The server refused a batch, and trying again cannot help. The batch itself is not in the
-    /// log; later ones that were under way are not either when the producer is idempotent.
+    /// The server refused a batch, and trying again cannot help. Whether an earlier attempt was
+    /// written says [`DeliveryError::may_be_written`], for each batch.
     #[error("refused")]
     Refused(#[source] Refusal),
     /// The server does not have what it acknowledged before.

@@ -13,8 +13,7 @@ use crate::{
     backoff::Backoff,
     call::CallEnded,
     client::Client,
-    connection::RequestBody,
-    refusal::Refusal,
+    connection::{ConnectionError, RequestBody},
     wire::{BrokenStream, MessageReader, StreamEnd, decode_produce_response, encode_open},
 };
 
@@ -23,10 +22,12 @@ const PRODUCE: &str = "/forebay.v1.ProducerService/Produce";
 /// Runs a session until its task is aborted.
 pub(super) async fn run(shared: Arc<Shared>, session: usize, address: String) {
     let mut backoff = Backoff::new(session as u64 ^ 0x5555_5555);
+    let mut makes_sense = true;
     loop {
         wait_for_work(&shared, session).await;
         // Its own address first; then whichever endpoint answers, which hands the batches on.
-        let fallback = (backoff.failures() % 2 == 1).then(|| shared.client.last_endpoint());
+        let fallback =
+            (backoff.failures() % 2 == 1 || !makes_sense).then(|| shared.client.last_endpoint());
         let via = fallback.as_deref().unwrap_or(&address);
         let stream = shared.outbox.with(|outbox| outbox.begin_stream(session));
         let ended = run_stream(&shared, session, stream, via, &mut backoff).await;
@@ -44,6 +45,10 @@ pub(super) async fn run(shared: Arc<Shared>, session: usize, address: String) {
             CallEnded::Refused(refusal) => {
                 tracing::debug!(topic = shared.topic, %via, %refusal, "produce stream refused");
                 wait = wait.max(refusal.retry_after.unwrap_or_default());
+            }
+            CallEnded::NotConnected(error @ ConnectionError::Address { .. }) => {
+                tracing::warn!(topic = shared.topic, %error, "the server names an address that is none");
+                makes_sense = false;
             }
             ended => {
                 tracing::debug!(topic = shared.topic, %via, error = &ended as &dyn std::error::Error, "produce stream lost");
@@ -118,17 +123,23 @@ fn take_answers(shared: &Shared, session: usize, message: Bytes) -> Result<(), C
 }
 
 /// Opens a stream without sending a batch, which makes the server make the topic where that is
-/// allowed. Returns the server's refusal, if that is what came.
-pub(super) async fn open_once(client: &Client, topic: &str) -> Option<Refusal> {
-    let mut connection = client.connection(&client.last_endpoint()).await.ok()?;
+/// allowed.
+///
+/// # Errors
+/// When the server refused, or did not answer.
+pub(super) async fn open_once(
+    client: &Client,
+    address: &str,
+    topic: &str,
+) -> Result<(), CallEnded> {
+    let mut connection = client.connection(address).await?;
     let open = encode_open(topic, None).chain(Bytes::new());
-    let response = connection.call(PRODUCE, RequestBody::new(Full::new(open))).await.ok()?;
-    let end = match MessageReader::new(response) {
-        Ok(mut reader) => reader.message().await.err()?,
-        Err(end) => end,
-    };
-    match end {
-        StreamEnd::Refused(refusal) => Some(refusal),
-        StreamEnd::Finished | StreamEnd::Broken(_) => None,
+    let response = connection
+        .call(PRODUCE, RequestBody::new(Full::new(open)))
+        .await
+        .map_err(BrokenStream::from)?;
+    match MessageReader::new(response)?.message().await {
+        Ok(_) | Err(StreamEnd::Finished) => Ok(()),
+        Err(end) => Err(end.into()),
     }
 }

@@ -13,7 +13,6 @@ pub(super) type Reporter = Box<dyn FnMut(DeliveryReport) + Send>;
 pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) topic: String,
-    pub(super) options: ProducerOptions,
     pub(super) concern: WireConcern,
     pub(super) timeout_ms: u32,
     /// First message of every stream.
@@ -50,10 +49,9 @@ impl Shared {
             open_message: crate::wire::encode_open(&topic, identity),
             concern: options.write_concern.on_the_wire(),
             timeout_ms,
-            outbox: Lock::new(Outbox::new(options.clone(), identity)),
+            outbox: Lock::new(Outbox::new(options, identity)),
             client,
             topic,
-            options,
             reporter: Lock::new(Some(reporter)),
             progress: Notify::new(),
             timers: Notify::new(),

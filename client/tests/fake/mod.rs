@@ -25,7 +25,7 @@ use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     net::TcpListener,
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 use tonic::{Code, Response, Status, Streaming, codegen::Service};
@@ -44,6 +44,13 @@ pub(crate) enum Fault {
     CutBeforeAppend,
     /// Refused for good.
     Invalid,
+}
+
+/// What becomes of a call that is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Done,
+    NotDone,
 }
 
 type Plan = Box<dyn FnMut(u64) -> Fault + Send>;
@@ -79,6 +86,28 @@ struct State {
     arrivals: u64,
     plan: Plan,
     address: String,
+    /// The next call of this method is not answered: its connection is cut.
+    unanswered: Option<(&'static str, Then)>,
+    /// Who answers consume streams instead of the fake.
+    consume_calls: Option<mpsc::Sender<ConsumeCall>>,
+}
+
+/// A consume stream that a test answers by hand.
+pub(crate) struct ConsumeCall {
+    pub(crate) requests: Streaming<v1::ConsumeRequest>,
+    pub(crate) responses: mpsc::Sender<Result<v1::ConsumeResponse, Status>>,
+}
+
+impl ConsumeCall {
+    /// The next request; `None` when the client has given the stream up.
+    pub(crate) async fn request(&mut self) -> Option<v1::consume_request::Message> {
+        self.requests.message().await.ok()??.message
+    }
+
+    pub(crate) async fn answer(&self, message: v1::consume_response::Message) {
+        let response = v1::ConsumeResponse { message: Some(message) };
+        self.responses.send(Ok(response)).await.expect("the client reads");
+    }
 }
 
 /// See the module.
@@ -96,6 +125,8 @@ impl Fake {
             arrivals: 0,
             plan: Box::new(plan),
             address: "127.0.0.1:0".to_owned(),
+            unanswered: None,
+            consume_calls: None,
         };
         let mut fake = Self {
             state: Arc::new(Mutex::new(state)),
@@ -118,6 +149,18 @@ impl Fake {
     pub(crate) fn create(&self, topic: &str, partitions: usize) {
         let partitions = (0..partitions).map(|_| Partition::default()).collect();
         self.state().topics.insert(topic.to_owned(), partitions);
+    }
+
+    /// Does not answer the next call of a method.
+    pub(crate) fn leave_unanswered(&self, method: &'static str, then: Then) {
+        self.state().unanswered = Some((method, then));
+    }
+
+    /// Consume streams from now on, to be answered by the test.
+    pub(crate) fn consume_calls(&self) -> mpsc::Receiver<ConsumeCall> {
+        let (sender, receiver) = mpsc::channel(16);
+        self.state().consume_calls = Some(sender);
+        receiver
     }
 
     /// Every record's value, in the order of the log.
@@ -184,13 +227,34 @@ impl Services {
         request: Request<Incoming>,
     ) -> Result<http::Response<tonic::body::Body>, std::convert::Infallible> {
         let path = request.uri().path().to_owned();
-        if path.contains("ProducerService") {
+        let unanswered = self.is_unanswered(&path);
+        if unanswered == Some(Then::NotDone) {
+            return self.cut_off().await;
+        }
+        let response = if path.contains("ProducerService") {
             ProducerServiceServer::new(self.clone()).call(request).await
         } else if path.contains("ConsumerService") {
             ConsumerServiceServer::new(self.clone()).call(request).await
         } else {
             ClusterServiceServer::new(self.clone()).call(request).await
+        };
+        if unanswered.is_some() {
+            return self.cut_off().await;
         }
+        response
+    }
+
+    fn is_unanswered(&self, path: &str) -> Option<Then> {
+        let mut state = self.state.lock().expect("no test thread panics with it");
+        let called = path.rsplit('/').next();
+        let next = state.unanswered.take_if(|(method, _)| Some(*method) == called);
+        next.map(|(_, then)| then)
+    }
+
+    /// Never returns: every connection is gone then.
+    async fn cut_off<T>(&self) -> T {
+        self.cut.notify_waiters();
+        std::future::pending().await
     }
 
     fn produce_one(&self, topic: &str, batch: &v1::ProduceBatch) -> Option<v1::ProduceResult> {
@@ -317,6 +381,17 @@ impl ConsumerService for Services {
         request: tonic::Request<Streaming<v1::ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let mut requests = request.into_inner();
+        let calls = self.state.lock().expect("no test thread panics with it").consume_calls.clone();
+        if let Some(calls) = calls {
+            let (responses, answers) = mpsc::channel(16);
+            let call = ConsumeCall { requests, responses };
+            calls.send(call).await.map_err(|_gone| Status::unavailable("the test is over"))?;
+            let answers = stream::unfold(answers, |mut answers| async {
+                let answer = answers.recv().await?;
+                Some((answer, answers))
+            });
+            return Ok(Response::new(answers.boxed()));
+        }
         let Some(v1::ConsumeRequest {
             message: Some(v1::consume_request::Message::Subscribe(subscribe)),
         }) = requests.message().await?
@@ -405,9 +480,15 @@ impl ClusterService for Services {
 
     async fn create_topic(
         &self,
-        _request: tonic::Request<v1::CreateTopicRequest>,
+        request: tonic::Request<v1::CreateTopicRequest>,
     ) -> Result<Response<v1::CreateTopicResponse>, Status> {
-        Err(Status::already_exists("the fake makes topics by itself"))
+        let name = request.into_inner().name;
+        let mut state = self.state.lock().expect("no test thread panics with it");
+        if state.topics.contains_key(&name) {
+            return Err(Status::already_exists("there is one"));
+        }
+        state.topics.insert(name, vec![Partition::default()]);
+        Ok(Response::new(v1::CreateTopicResponse { topic: None }))
     }
 
     async fn list_topics(

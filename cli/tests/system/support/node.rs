@@ -16,13 +16,20 @@ pub(crate) fn fresh_folder() -> TempDir {
 pub(crate) struct Node {
     ports: Ports,
     folder: TempDir,
+    settings: Vec<(&'static str, &'static str)>,
     running: Option<Server>,
 }
 
 impl Node {
     /// A node that answers.
     pub(crate) fn start() -> Self {
-        let mut node = Self { ports: Ports::claim(), folder: fresh_folder(), running: None };
+        Self::start_with(&[])
+    }
+
+    /// The same with settings in its environment.
+    pub(crate) fn start_with(settings: &[(&'static str, &'static str)]) -> Self {
+        let (ports, folder) = (Ports::claim(), fresh_folder());
+        let mut node = Self { ports, folder, settings: settings.to_vec(), running: None };
         node.start_again();
         node
     }
@@ -30,7 +37,9 @@ impl Node {
     /// Starts on the ports and the data of before, and waits until it answers.
     pub(crate) fn start_again(&mut self) {
         assert!(self.running.is_none(), "one at a time");
-        let mut running = Forebay::new(self.arguments()).serve();
+        let node = Forebay::new(self.arguments());
+        let mut running =
+            self.settings.iter().fold(node, |node, (name, value)| node.env(name, value)).serve();
         running.says("is ready");
         self.running = Some(running);
     }
