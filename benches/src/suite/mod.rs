@@ -228,7 +228,9 @@ fn run_one(
     let mut load = scenario.arguments()?;
     direct_to(&mut load, servers.get(scenario.fsync));
     load.duration = args.duration;
-    load.warmup = args.warmup;
+    if !scenario.flags.contains("--warmup") {
+        load.warmup = args.warmup;
+    }
     load.floor_time = args.floor_time;
     if let Some(full) = scenario.half_of.and_then(|other| rates.get(other)) {
         load.rate = Some(Rate(full / 2.0));

@@ -142,7 +142,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "partitions-1000",
         title: "produce to 1 000 partitions, over one partition",
         kind: Kind::Produce,
-        flags: "--partitions 1000 --in-flight 1 --retention-size 32GiB",
+        // Long enough for a thousand directories, files and their growth, each fsynced, to be over.
+        flags: "--partitions 1000 --in-flight 1 --retention-size 32GiB --warmup 12s",
         fsync: Fsync::BeforeAck,
         half_of: None,
         goal: Goal::Of("produce-batches", 0.8),

@@ -84,7 +84,8 @@ fn a_wrong_configuration_is_named_with_file_line_key_and_the_nearest_right_one()
     assert!(unit.contains("FOREBAY_STORAGE__MEMORY_PER_SHARD") && unit.contains("64MiB"), "{unit}");
 
     let name = "FOREBAY_NODE__DATA";
-    let bytes = Forebay::new(["serve"]).env(name, OsStr::from_bytes(b"/caf\xe9")).run().failure(2);
+    let bytes =
+        Forebay::new(["serve"]).env(name, OsStr::from_bytes(b"/d\xe9j\xe0")).run().failure(2);
     assert!(bytes.contains(name) && bytes.contains("UTF-8"), "{bytes}");
 
     let flag = Forebay::new(["serve", "--listen", "nonsense"]).run().failure(2);

@@ -114,10 +114,8 @@ impl ActiveSegment {
     /// called again, unless the error says that writes were lost.
     pub(crate) async fn stage(&self, path: &SegmentPath, pool: &BufferPool) -> io::Result<()> {
         let Some(mut pending) = self.pending.take() else { return Ok(()) };
-        let staged = match pending.is_staged {
-            true => Ok(()),
-            false => self.write_start(&pending, path, pool).await,
-        };
+        let staged =
+            if pending.is_staged { Ok(()) } else { self.write_start(&pending, path, pool).await };
         pending.is_staged = staged.is_ok();
         self.pending.replace(Some(pending));
         staged

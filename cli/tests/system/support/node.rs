@@ -37,7 +37,8 @@ impl Node {
     /// Starts on the ports and the data of before, and waits until it answers.
     pub(crate) fn start_again(&mut self) {
         assert!(self.running.is_none(), "one at a time");
-        let node = Forebay::new(self.arguments());
+        // A log for people says when the node is ready; where nobody reads along it would be JSON.
+        let node = Forebay::new(self.arguments()).env("FOREBAY_LOG__FORMAT", "text");
         let mut running =
             self.settings.iter().fold(node, |node, (name, value)| node.env(name, value)).serve();
         running.says("is ready");
