@@ -63,6 +63,11 @@ impl BufferPool {
         self.0.used_bytes.get()
     }
 
+    /// Whether half of the budget is in use or reserved.
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.used_bytes() >= self.0.limit_bytes / 2
+    }
+
     /// A buffer of the smallest size that holds `bytes`, or of the largest size there is. Its
     /// contents are whatever was in it before.
     pub(crate) fn take(&self, bytes: usize) -> WritableBuffer {

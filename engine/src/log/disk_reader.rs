@@ -14,8 +14,12 @@ use crate::io::{
 use crate::runtime::{Task, start};
 use crate::segment::{SegmentError, corrupt};
 
-/// Reads that are under way at once, when the reader keeps going.
-const READS_AHEAD_MAX: usize = 4;
+/// Reads that are under way at once, when the reader keeps going: as long as readers take up little
+/// of their budget,
+const READS_AHEAD_MAX: usize = 16;
+
+/// and otherwise.
+const READS_AHEAD_CROWDED: usize = 4;
 
 /// Batches that lie back to back.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ pub(super) struct DiskReader {
     reads: VecDeque<Read>,
     next_read: u64,
     reads_ahead: usize,
+    reads_ahead_max: usize,
     /// For what is kept from one run to the next.
     charge: Option<MemoryReservation>,
 }
@@ -68,6 +73,7 @@ impl DiskReader {
             reads: VecDeque::new(),
             next_read: block_floor(position.get()),
             reads_ahead: 1,
+            reads_ahead_max: READS_AHEAD_CROWDED,
             charge: None,
         }
     }
@@ -79,6 +85,8 @@ impl DiskReader {
         let chunks: usize = self.chunks.iter().map(|chunk| chunk.as_bytes().len()).sum();
         let reads = self.reads.len() * usize::try_from(READ_BYTES).unwrap_or(usize::MAX);
         self.charge = budget.try_reserve(chunks + reads);
+        self.reads_ahead_max =
+            if budget.is_half_used() { READS_AHEAD_CROWDED } else { READS_AHEAD_MAX };
         self.charge.is_some()
     }
 
@@ -182,7 +190,7 @@ impl DiskReader {
                 return Err(SegmentError::io(self.file.path())(short()));
             }
             self.chunks.push_back(chunk);
-            self.reads_ahead = (self.reads_ahead + 1).min(READS_AHEAD_MAX);
+            self.reads_ahead = (self.reads_ahead + 1).min(self.reads_ahead_max);
             self.read_ahead();
         }
         Ok(())
