@@ -79,6 +79,17 @@ impl Failure {
         }
     }
 
+    /// The same of a command that does more than print: a reader that has gone leaves work undone.
+    pub(crate) fn unfinished(self) -> Self {
+        match self.kind {
+            Kind::ReaderGone => {
+                Self::error("standard output was closed before the last record was acknowledged")
+                    .hint("--quiet prints no acknowledgements")
+            }
+            _ => self,
+        }
+    }
+
     /// Says what went wrong on standard error, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if !matches!(self.kind, Kind::ReaderGone | Kind::Interrupted) {

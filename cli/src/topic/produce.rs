@@ -96,7 +96,7 @@ impl Reports {
                 Err(error) => failure = failure.or(Some(undelivered(&error))),
             }
         }
-        acknowledged.show()?;
+        acknowledged.show().map_err(Failure::unfinished)?;
         failure.map_or(Ok(()), Err)
     }
 }

@@ -1,5 +1,7 @@
 //! `topic produce`: what it reads, and what it says about it.
 
+use std::io::Write;
+
 use super::support::{Forebay, Node, Ports};
 
 #[test]
@@ -117,4 +119,18 @@ fn a_record_beyond_the_largest_batch_is_refused_with_the_limit() {
         node.forebay(["topic", "produce", "orders", "--quiet"]).run_with(&vec![b'x'; 4 << 20]);
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("bytes"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_reader_of_the_acknowledgements_that_goes_away_is_an_error() {
+    let node = Node::start();
+    let mut produce = node.forebay(["topic", "produce", "numbers"]).start();
+    let mut input = produce.stdin();
+    let produce = produce.close_stdout();
+    // It may have ended before all of this is read.
+    let _broken_pipe = input.write_all(b"1\n2\n");
+    drop(input);
+    let outcome = produce.wait();
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("standard output was closed"), "{}", outcome.stderr);
 }

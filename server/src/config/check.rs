@@ -10,6 +10,7 @@ impl Config {
         let listen = self.network.listen.port();
         if listen != 0 {
             self.check_ports("network.listen", listen)?;
+            self.check_http_port()?;
         }
         if let Some(advertise) = &self.network.advertise.0 {
             if advertise.port() == 0 {
@@ -38,6 +39,19 @@ impl Config {
         let problem =
             format!("the ports of {shards} shards follow it, up to {last}; the last port is {max}");
         Err(self.conflict(setting, problem))
+    }
+
+    /// Both would be bound, and each would get some of the other's connections.
+    fn check_http_port(&self) -> Result<(), ConfigError> {
+        let (listen, http) = (&self.network.listen, &self.network.http);
+        let shared = listen.host() == http.host() || listen.is_wildcard() || http.is_wildcard();
+        let first = u32::from(listen.port());
+        let last = first + self.node.shards.resolve();
+        if !shared || !(first..=last).contains(&u32::from(http.port())) {
+            return Ok(());
+        }
+        let problem = format!("gRPC and its shards have the ports {first} to {last}");
+        Err(self.conflict("network.http", problem))
     }
 
     fn conflict(&self, setting: &'static str, problem: String) -> ConfigError {

@@ -250,6 +250,21 @@ mod tests {
     }
 
     #[test]
+    fn http_on_a_port_of_grpc_is_refused() {
+        let ports = |listen: &str, http: &str| {
+            format!("[node]\nshards = 2\n[network]\nlisten = '{listen}'\nhttp = '{http}'\n")
+        };
+        assert_eq!(
+            error(&ports("127.0.0.1:7400", "127.0.0.1:7402")),
+            "node.toml:5: network.http: gRPC and its shards have the ports 7400 to 7402"
+        );
+        assert!(from_file(&ports("0.0.0.0:7400", "127.0.0.1:7400")).is_err());
+        assert!(from_file(&ports("127.0.0.1:7400", "127.0.0.1:7403")).is_ok());
+        assert!(from_file(&ports("127.0.0.2:7400", "127.0.0.1:7400")).is_ok());
+        assert!(from_file(&ports("127.0.0.1:7400", "127.0.0.1:0")).is_ok());
+    }
+
+    #[test]
     fn settings_that_can_never_work_are_refused() {
         assert_eq!(
             error("[topics]\nwrite_concern = '3'\n"),
