@@ -36,8 +36,8 @@ pub(super) async fn run(produce: Produce) -> Result<(), Failure> {
     let fed = feeder.feed(&reports, &mut acknowledged).await;
     // What was accepted before something went wrong is still delivered, and told.
     let flushed = feeder.flush(&reports, &mut acknowledged).await;
-    acknowledged.finish()?;
-    fed.and(flushed)
+    let told = acknowledged.finish();
+    fed.and(flushed).and(told)
 }
 
 async fn open(
