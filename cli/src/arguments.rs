@@ -48,7 +48,7 @@ pub(crate) struct Serve {
     /// [default: 127.0.0.1:7400]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,
-    /// Where metrics and health are served [default: 127.0.0.1:7480]
+    /// Where metrics and health are served [default: 127.0.0.1:7480, or behind the ports of more than 79 shards]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) http: Option<String>,
     /// How many shards, each with a core of its own [default: one per core]

@@ -1,4 +1,4 @@
-//! What must hold between settings, once all of them are known.
+//! What must hold between settings, and what follows from them, once all of them are known.
 
 use super::error::{ConfigError, Origin};
 use super::node::Config;
@@ -41,17 +41,37 @@ impl Config {
         Err(self.conflict(setting, problem))
     }
 
+    /// Moves HTTP behind the ports of the shards, when it is on one of them and nobody put it there.
+    pub(super) fn make_way_for_shards(&mut self) {
+        if self.origins.contains_key("network.http") {
+            return;
+        }
+        let behind = self.grpc_ports().end().checked_add(1).and_then(|port| port.try_into().ok());
+        if let (true, Some(port)) = (self.http_is_on_a_grpc_port(), behind) {
+            self.network.http = self.network.http.with_port(port);
+        }
+    }
+
     /// Both would be bound, and each would get some of the other's connections.
     fn check_http_port(&self) -> Result<(), ConfigError> {
-        let (listen, http) = (&self.network.listen, &self.network.http);
-        let shared = listen.host() == http.host() || listen.is_wildcard() || http.is_wildcard();
-        let first = u32::from(listen.port());
-        let last = first + self.node.shards.resolve();
-        if !shared || !(first..=last).contains(&u32::from(http.port())) {
+        if !self.http_is_on_a_grpc_port() {
             return Ok(());
         }
+        let ports = self.grpc_ports();
+        let (first, last) = (ports.start(), ports.end());
         let problem = format!("gRPC and its shards have the ports {first} to {last}");
         Err(self.conflict("network.http", problem))
+    }
+
+    fn grpc_ports(&self) -> std::ops::RangeInclusive<u32> {
+        let first = u32::from(self.network.listen.port());
+        first..=first + self.node.shards.resolve()
+    }
+
+    fn http_is_on_a_grpc_port(&self) -> bool {
+        let (listen, http) = (&self.network.listen, &self.network.http);
+        let shared = listen.host() == http.host() || listen.is_wildcard() || http.is_wildcard();
+        shared && listen.port() != 0 && self.grpc_ports().contains(&u32::from(http.port()))
     }
 
     fn conflict(&self, setting: &'static str, problem: String) -> ConfigError {

@@ -50,6 +50,7 @@ impl Config {
         for flag in flags {
             config.set(&flag.setting, &flag.value, Origin::Flag { flag: flag.flag.clone() })?;
         }
+        config.make_way_for_shards();
         config.check()?;
         Ok(config)
     }
@@ -143,6 +144,7 @@ mod tests {
     fn from_file(text: &str) -> Result<Config, ConfigError> {
         let mut config = Config::default();
         config.read_toml(Path::new("node.toml"), text)?;
+        config.make_way_for_shards();
         config.check().map(|()| config)
     }
 
@@ -262,6 +264,13 @@ mod tests {
         assert!(from_file(&ports("127.0.0.1:7400", "127.0.0.1:7403")).is_ok());
         assert!(from_file(&ports("127.0.0.2:7400", "127.0.0.1:7400")).is_ok());
         assert!(from_file(&ports("127.0.0.1:7400", "127.0.0.1:0")).is_ok());
+    }
+
+    #[test]
+    fn the_default_of_http_makes_way_for_the_ports_of_many_shards() {
+        let many = from_file("[node]\nshards = 100\n").expect("as on a machine with 100 cores");
+        assert_eq!(many.network.http.port(), 7501);
+        assert_eq!(from_file("[node]\nshards = 79\n").expect("fits").network.http.port(), 7480);
     }
 
     #[test]
