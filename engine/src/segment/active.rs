@@ -232,10 +232,13 @@ pub(crate) async fn write_zeros(
     range: std::ops::Range<u64>,
     pool: &BufferPool,
 ) -> io::Result<()> {
-    let mut zeros = pool.take(BUFFER_BYTES_MAX);
+    // Most ranges are small, and one buffer of their own size does.
+    let Some(exponent) = (range.end - range.start).checked_ilog2() else { return Ok(()) };
+    let bytes = BUFFER_BYTES_MAX.min(1 << exponent);
+    let mut zeros = pool.take(bytes);
     zeros.bytes_mut().fill(0);
-    let zeros = zeros.freeze(BUFFER_BYTES_MAX);
-    let bytes = zeros.len() as u64;
+    let zeros = zeros.freeze(bytes);
+    let bytes = bytes as u64;
     let mut at = range.start;
     while range.end - at >= bytes {
         let several = (range.end - at).min(ZEROS_IN_FLIGHT_BYTES) / bytes;

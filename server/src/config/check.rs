@@ -5,8 +5,13 @@ use super::node::Config;
 use super::topic::{REPLICAS, WriteConcern};
 
 impl Config {
-    /// Whether they go together.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    /// The settings with what follows from them, if they go together.
+    pub(super) fn complete(mut self) -> Result<Self, ConfigError> {
+        self.make_way_for_shards();
+        self.check().map(|()| self)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
         let listen = self.network.listen.port();
         if listen != 0 {
             self.check_ports("network.listen", listen)?;
@@ -42,7 +47,7 @@ impl Config {
     }
 
     /// Moves HTTP behind the ports of the shards, when it is on one of them and nobody put it there.
-    pub(super) fn make_way_for_shards(&mut self) {
+    fn make_way_for_shards(&mut self) {
         if self.origins.contains_key("network.http") {
             return;
         }

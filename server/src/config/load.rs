@@ -50,9 +50,7 @@ impl Config {
         for flag in flags {
             config.set(&flag.setting, &flag.value, Origin::Flag { flag: flag.flag.clone() })?;
         }
-        config.make_way_for_shards();
-        config.check()?;
-        Ok(config)
+        config.complete()
     }
 
     /// Every setting: its name, the text of its value, and where that comes from.
@@ -144,8 +142,7 @@ mod tests {
     fn from_file(text: &str) -> Result<Config, ConfigError> {
         let mut config = Config::default();
         config.read_toml(Path::new("node.toml"), text)?;
-        config.make_way_for_shards();
-        config.check().map(|()| config)
+        config.complete()
     }
 
     fn error(text: &str) -> String {
