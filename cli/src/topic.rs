@@ -8,11 +8,13 @@ mod list;
 mod produce;
 mod trouble;
 
-use forebay_client::Client;
+use std::io::{self, Write};
+
+use forebay_client::{Client, Outage};
 
 use crate::{
     arguments::{Connect, Topic},
-    failure::Failure,
+    failure::{Failure, with_causes},
 };
 
 /// Carries out one verb. Ctrl-C ends any of them.
@@ -47,5 +49,15 @@ async fn dispatch(topic: Topic) -> Result<(), Failure> {
 /// A client of the nodes that were named. Nobody has been asked yet.
 fn connect(connect: &Connect) -> Result<Client, Failure> {
     let endpoints = connect.endpoint.iter().map(String::as_str);
-    Client::without_connecting(endpoints).map_err(|error| trouble::connecting(&error))
+    let client =
+        Client::without_connecting(endpoints).map_err(|error| trouble::connecting(&error))?;
+    client.on_outage(|outage| {
+        let mut stderr = io::stderr().lock();
+        // Whoever closed standard error does not want to know.
+        let _unsaid = match outage {
+            Outage::Began(cause) => writeln!(stderr, "trying again: {}", with_causes(cause)),
+            Outage::Over => writeln!(stderr, "going on"),
+        };
+    });
+    Ok(client)
 }

@@ -18,6 +18,7 @@ use crate::{
     connection::{Connection, ConnectionError},
     consumer::{Consumer, ConsumerOptions},
     lock::Lock,
+    outage::{Outage, Outages},
     producer::{DeliveryReport, OpenError, Producer, ProducerOptions},
     refusal::Refusal,
 };
@@ -61,6 +62,7 @@ struct Shared {
     last: AtomicUsize,
     /// By address.
     connections: Lock<HashMap<String, Connection>>,
+    outages: Outages,
 }
 
 impl Client {
@@ -96,9 +98,20 @@ impl Client {
         if endpoints.is_empty() {
             return Err(ConnectError::NoEndpoint);
         }
-        let shared =
-            Shared { endpoints, last: AtomicUsize::new(0), connections: Lock::new(HashMap::new()) };
+        let shared = Shared {
+            endpoints,
+            last: AtomicUsize::new(0),
+            connections: Lock::default(),
+            outages: Outages::default(),
+        };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Calls `tell` when producers or consumers of this client do not get on, and when all of them do
+    /// again. They try again without being told to; this is for people who wonder. It takes the place of
+    /// an earlier one, must not block, and must not use the client.
+    pub fn on_outage(&self, tell: impl FnMut(Outage<'_>) + Send + 'static) {
+        self.shared.outages.listen(Box::new(tell));
     }
 
     /// Calls about topics.
@@ -142,6 +155,11 @@ impl Client {
         options: ConsumerOptions,
     ) -> Result<Consumer, crate::consumer::SubscribeError> {
         Consumer::subscribe(self.clone(), topic.to_owned(), options).await
+    }
+
+    /// What is in the way.
+    pub(crate) fn outages(&self) -> &Outages {
+        &self.shared.outages
     }
 
     /// Endpoints, the one that answered last first.

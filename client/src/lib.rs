@@ -27,6 +27,7 @@
 //! | `consumer` | verified batches, in order |
 //! | `connection`, `wire` | HTTP/2 and the hot messages, encoded by hand |
 //! | `refusal` | what the server says when it refuses |
+//! | `outage` | news of what is in the way while it is tried again |
 
 mod admin;
 mod backoff;
@@ -37,6 +38,7 @@ mod connection;
 mod consumer;
 mod lock;
 mod metadata;
+mod outage;
 mod partitioner;
 mod producer;
 mod refusal;
@@ -59,6 +61,7 @@ pub use metadata::{
     ClusterMetadata, Node, PartitionMetadata, PartitionStatus, TopicDescription, TopicMetadata,
     TopicSummary,
 };
+pub use outage::Outage;
 pub use partitioner::{murmur2, partition_of_key};
 pub use producer::{
     AppendError, BatchAck, DeliveryError, DeliveryFailure, DeliveryReport, IN_FLIGHT_MAX,

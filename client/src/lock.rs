@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 /// A lock for data that several threads touch for less than a batch takes to copy, and never across
 /// an await, which the closure makes impossible.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[expect(
     clippy::disallowed_types,
     reason = "records are accepted on any thread, for less than a task switch costs"

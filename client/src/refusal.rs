@@ -13,6 +13,8 @@ pub mod reason {
     pub const NOT_LEADER: &str = "NOT_LEADER";
     /// The write was accepted and its outcome is not known.
     pub const INDETERMINATE: &str = "INDETERMINATE";
+    /// The topic takes no batch of this size.
+    pub const BATCH_TOO_LARGE: &str = "BATCH_TOO_LARGE";
     /// The batch's first sequence is beyond what the log holds of this producer.
     pub const SEQUENCE_GAP: &str = "SEQUENCE_GAP";
     /// The log does not know the producer, and the sequence is not zero.

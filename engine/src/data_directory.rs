@@ -80,7 +80,7 @@ pub enum DataDirectoryError {
         expected: String,
     },
     /// The system refused something.
-    #[error("{path}: {source}")]
+    #[error("{path}: cannot be used as the data directory, or as part of it: {source}")]
     Io {
         /// The file or directory.
         path: PathBuf,

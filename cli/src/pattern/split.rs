@@ -39,6 +39,11 @@ enum Layout {
 }
 
 impl Splitter {
+    /// Whether the input has the keys.
+    pub(crate) fn has_key(&self) -> bool {
+        !matches!(self.layout, Layout::Value)
+    }
+
     /// Checks that records can be told apart with `pattern`.
     pub(crate) fn new(pattern: &str) -> Result<Self, PatternError> {
         let mut parts = parse(pattern)?.into_iter().peekable();

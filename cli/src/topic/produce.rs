@@ -9,9 +9,12 @@ use std::sync::{Arc, mpsc};
 
 use forebay_client::{
     DeliveryError, DeliveryFailure, DeliveryReport, PartitionIndex, Producer, ProducerOptions,
-    Record, SendError, WriteConcern, limits::BATCH_BYTES_MAX,
+    Record, SendError, WriteConcern, limits::BATCH_BYTES_MAX, reason,
 };
-use tokio::sync::Notify;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 
 use self::acknowledged::Acknowledged;
 use super::{connect, trouble};
@@ -29,15 +32,26 @@ pub(super) async fn run(produce: Produce) -> Result<(), Failure> {
     let splitter = Arc::new(Splitter::new(&produce.pattern).map_err(|error| {
         Failure::usage(format!("the pattern `{}` cannot be read with: {error}", produce.pattern))
     })?);
+    if produce.key.is_some() && splitter.has_key() {
+        return Err(Failure::usage(format!(
+            "--key gives every record a key, and the pattern `{}` reads one from the input",
+            produce.pattern
+        )));
+    }
     let (reports, reporter) = Reports::new();
     let producer = open(&produce, reporter).await?;
     let mut acknowledged = Acknowledged::new(&produce)?;
+    // Listened for before anything is acknowledged, so that there is always a sum.
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::error(format!("cannot listen for Ctrl-C: {error}")))?;
     let mut feeder = Feeder::new(&produce, producer, splitter);
-    let fed = feeder.feed(&reports, &mut acknowledged).await;
-    // What was accepted before something went wrong is still delivered, and told.
-    let flushed = feeder.flush(&reports, &mut acknowledged).await;
+    let delivered = tokio::select! {
+        biased;
+        delivered = feeder.deliver(&reports, &mut acknowledged) => delivered,
+        _ = interrupt.recv() => Err(Failure::interrupted()),
+    };
     let told = acknowledged.finish();
-    fed.and(flushed).and(told)
+    delivered.and(told)
 }
 
 async fn open(
@@ -122,6 +136,18 @@ impl Feeder {
         }
     }
 
+    /// Sends the whole input, and waits until all of it has an outcome. What was accepted before something
+    /// went wrong is still delivered, and told.
+    async fn deliver(
+        &mut self,
+        reports: &Reports,
+        acknowledged: &mut Acknowledged,
+    ) -> Result<(), Failure> {
+        let fed = self.feed(reports, acknowledged).await;
+        let flushed = self.flush(reports, acknowledged).await;
+        fed.and(flushed)
+    }
+
     /// Reads to the end of the input, printing acknowledgements as they come.
     async fn feed(
         &mut self,
@@ -200,5 +226,10 @@ fn undelivered(error: &DeliveryError) -> Failure {
         DeliveryFailure::DeadlineExceeded { .. } => Kind::Unreachable,
         _ => Kind::Error,
     };
-    Failure::new(kind, with_causes(error))
+    let failure = Failure::new(kind, with_causes(error));
+    match &*error.cause {
+        DeliveryFailure::Refused(refusal) if refusal.reason == reason::BATCH_TOO_LARGE => failure
+            .hint("`forebay topic create --set max_batch_size=3MiB` makes a topic that takes the largest."),
+        _ => failure,
+    }
 }

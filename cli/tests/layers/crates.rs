@@ -7,10 +7,13 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Our crates, and which of ours each may use. Only dependencies of the finished crate count:
 /// a crate's tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("forebay-proto", &[]),
     ("forebay-format", &[]),
     ("forebay-engine", &["forebay-format"]),
+    ("forebay-replication", &["forebay-format"]),
+    ("forebay-checker", &["forebay-format"]),
+    ("forebay-simulator", &["forebay-checker", "forebay-format", "forebay-replication"]),
     ("forebay-server", &["forebay-engine", "forebay-format", "forebay-proto"]),
     ("forebay-client", &["forebay-format", "forebay-proto"]),
     ("forebay-cli", &["forebay-client", "forebay-server"]),

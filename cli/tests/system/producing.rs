@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use rustix::process::Signal;
+
 use super::support::{Forebay, Node, Ports};
 
 #[test]
@@ -133,4 +135,45 @@ fn a_reader_of_the_acknowledgements_that_goes_away_is_an_error() {
     let outcome = produce.wait();
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("standard output was closed"), "{}", outcome.stderr);
+}
+
+#[test]
+fn an_interrupted_producer_says_what_is_acknowledged() {
+    let node = Node::start();
+    let mut produce = node.forebay(["topic", "produce", "orders"]).start();
+    // Open to the end: the command waits for more.
+    let mut input = produce.stdin();
+    input.write_all(b"a\nb\n").expect("the producer reads");
+    produce.line_with("-@1  durable");
+    produce.signal(Signal::INT);
+    let outcome = produce.wait();
+    drop(input);
+    assert_eq!(outcome.code, Some(130), "{}", outcome.stderr);
+    let text = String::from_utf8_lossy(&outcome.stdout);
+    assert!(text.starts_with("2 records, "), "{text}");
+}
+
+#[test]
+fn a_server_that_is_away_is_told_while_it_is_waited_for() {
+    let mut node = Node::start();
+    let mut produce = node.forebay(["topic", "produce", "orders", "--timeout", "2s"]).start();
+    let mut input = produce.stdin();
+    input.write_all(b"a\n").expect("the producer reads");
+    produce.line_with("durable");
+    node.kill();
+    input.write_all(b"b\n").expect("the producer reads");
+    drop(input);
+    let outcome = produce.wait();
+    assert_eq!(outcome.code, Some(4), "{}", outcome.stderr);
+    let told: Vec<&str> =
+        outcome.stderr.lines().filter(|line| line.starts_with("trying again")).collect();
+    let [told] = told[..] else { panic!("{}", outcome.stderr) };
+    assert!(told.contains("cannot connect to "), "{told}");
+}
+
+#[test]
+fn a_key_beside_a_pattern_that_has_one_is_a_usage_error() {
+    let produce = ["topic", "produce", "orders", "-f", r"%k %v\n", "--key", "k"];
+    let usage = Forebay::new(produce).run_with(b"a b\n").failure(2);
+    assert!(usage.contains("--key"), "{usage}");
 }

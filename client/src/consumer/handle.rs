@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     admin::MetadataError, backoff::Backoff, call::CallEnded, client::Client,
-    metadata::ClusterMetadata, refusal::Refusal,
+    metadata::ClusterMetadata, outage::Stuck, refusal::Refusal,
 };
 
 /// What a consumer delivers.
@@ -174,7 +174,10 @@ impl Consumer {
         self.placing = None;
         match found {
             Ok(cluster) => self.place(&cluster),
-            Err(error) => tracing::debug!(topic = self.topic, %error, "no metadata"),
+            Err(error) => {
+                tracing::debug!(topic = self.topic, %error, "no metadata");
+                self.is_stuck(&error);
+            }
         }
         true
     }
@@ -220,6 +223,18 @@ impl Consumer {
         self.sessions.open(self.client.clone(), address, self.topic.clone(), &starts);
     }
 
+    /// Lets whoever wonders know, unless it is the first try that has failed.
+    fn is_stuck(&self, cause: &(dyn std::error::Error + 'static)) {
+        if self.backoff.failures() > 0 {
+            self.client.outages().began(Stuck::Consumer(self.topic.clone()), cause);
+        }
+    }
+
+    fn gets_on(&mut self) {
+        self.backoff.succeeded();
+        self.client.outages().over(|| Stuck::Consumer(self.topic.clone()));
+    }
+
     fn topic_is_gone(&mut self) {
         let source = Refusal {
             code: tonic::Code::NotFound,
@@ -234,7 +249,7 @@ impl Consumer {
     fn take(&mut self, item: Item) -> Option<Result<Event, ConsumeError>> {
         match item {
             Item::Batch(batch) => {
-                self.backoff.succeeded();
+                self.gets_on();
                 let partition = batch.partition();
                 let position = self.positions.get_mut(&partition)?;
                 match position.admit(batch) {
@@ -258,7 +273,7 @@ impl Consumer {
                 None
             }
             Item::CaughtUp { partition, earliest, committed } => {
-                self.backoff.succeeded();
+                self.gets_on();
                 Some(Ok(Event::CaughtUp { partition, earliest, committed }))
             }
             // The server had not seen the seek yet, and will answer it.
@@ -289,6 +304,7 @@ impl Consumer {
         }
         self.sessions.leave(partition);
         if source.is_retriable() {
+            self.is_stuck(&source);
             self.unplaced.push(partition);
             return None;
         }
@@ -320,6 +336,7 @@ impl Consumer {
             ended => {
                 let error = &ended as &dyn std::error::Error;
                 tracing::debug!(topic = self.topic, error, "consume stream lost");
+                self.is_stuck(&ended);
                 self.unplaced.extend(partitions);
             }
         }

@@ -60,8 +60,9 @@ pub struct RecordAck {
 /// Records that were not acknowledged and will not be sent again.
 #[derive(Debug, Clone, Error)]
 #[error(
-    "{record_count} records of partition {partition} from sequence {first_sequence} on \
-     are not acknowledged{}",
+    "{record_count} {} of partition {partition}, from record {first_sequence} of that partition on, \
+     not acknowledged{}",
+    if *.record_count == 1 { "record" } else { "records" },
     if *.may_be_written { ", and may have been written" } else { "" }
 )]
 pub struct DeliveryError {

@@ -5,6 +5,7 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use bytes::{Buf, Bytes};
+use forebay_format::PartitionIndex;
 use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, sleep};
 
@@ -14,8 +15,15 @@ use crate::{
     call::CallEnded,
     client::Client,
     connection::{ConnectionError, RequestBody},
-    wire::{BrokenStream, MessageReader, StreamEnd, decode_produce_response, encode_open},
+    outage::Stuck,
+    refusal::Refusal,
+    wire::{
+        BrokenStream, MessageReader, Produced, StreamEnd, decode_produce_response, encode_open,
+    },
 };
+
+/// A stream that is lost is nothing to be told of; one that cannot be replaced is.
+const FAILURES_UNTOLD: u32 = 1;
 
 const PRODUCE: &str = "/forebay.v1.ProducerService/Produce";
 
@@ -30,7 +38,14 @@ pub(super) async fn run(shared: Arc<Shared>, session: usize, address: String) {
             (backoff.failures() % 2 == 1 || !makes_sense).then(|| shared.client.last_endpoint());
         let via = fallback.as_deref().unwrap_or(&address);
         let stream = shared.outbox.with(|outbox| outbox.begin_stream(session));
-        let ended = run_stream(&shared, session, stream, via, &mut backoff).await;
+        let on_answer = |backoff: &mut Backoff| {
+            backoff.succeeded();
+            shared.client.outages().over(|| Stuck::Stream(address.clone()));
+        };
+        let ended = run_stream(&shared, session, stream, via, || on_answer(&mut backoff)).await;
+        if backoff.failures() >= FAILURES_UNTOLD {
+            shared.client.outages().began(Stuck::Stream(address.clone()), &ended);
+        }
         if shared.outbox.with(|outbox| outbox.end_stream(session, Instant::now())) {
             shared.timers.notify_one();
         }
@@ -73,7 +88,7 @@ async fn run_stream(
     session: usize,
     stream: u64,
     address: &str,
-    backoff: &mut Backoff,
+    mut on_answer: impl FnMut(),
 ) -> CallEnded {
     let mut connection = match shared.client.connection(address).await {
         Ok(connection) => connection,
@@ -94,7 +109,7 @@ async fn run_stream(
             Ok(message) => message.into_contiguous(),
             Err(end) => return end.into(),
         };
-        backoff.succeeded();
+        on_answer();
         if let Err(ended) = take_answers(shared, session, message) {
             return ended;
         }
@@ -105,13 +120,28 @@ async fn run_stream(
 fn take_answers(shared: &Shared, session: usize, message: Bytes) -> Result<(), CallEnded> {
     let now = Instant::now();
     let mut effects = super::outbox::Effects::default();
+    let mut news = Vec::new();
+    let any_outage = shared.client.outages().any();
     shared.outbox.with(|outbox| -> Result<(), CallEnded> {
-        let each = |produced| effects |= outbox.answer(produced, now);
+        let each = |produced: Produced| {
+            match &produced.outcome {
+                Ok(_) if any_outage || !news.is_empty() => news.push((produced.partition, None)),
+                // Others are answers to what was sent behind the batch that was refused.
+                Err(refusal) if refusal.retry_after.is_some() => {
+                    news.push((produced.partition, Some(refusal.clone())));
+                }
+                _ => {}
+            }
+            effects |= outbox.answer(produced, now);
+        };
         if decode_produce_response(message, each).map_err(BrokenStream::from)? {
             outbox.stop_sending(session);
         }
         Ok(())
     })?;
+    for (partition, refusal) in news {
+        tell(shared, partition, refusal);
+    }
     if effects.timer_changed {
         shared.timers.notify_one();
     }
@@ -120,6 +150,16 @@ fn take_answers(shared: &Shared, session: usize, message: Bytes) -> Result<(), C
     }
     shared.report();
     Ok(())
+}
+
+/// Lets whoever wonders know whether the server takes batches of a partition. Not under the outbox's lock:
+/// who listens may be slow.
+fn tell(shared: &Shared, partition: PartitionIndex, refusal: Option<Refusal>) {
+    let stuck = || Stuck::Partition(shared.topic.clone(), partition);
+    match refusal {
+        Some(refusal) => shared.client.outages().began(stuck(), &refusal),
+        None => shared.client.outages().over(stuck),
+    }
 }
 
 /// Opens a stream without sending a batch, which makes the server make the topic where that is

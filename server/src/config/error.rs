@@ -70,6 +70,16 @@ pub enum ConfigError {
         /// What was probably meant.
         nearest: Option<&'static str>,
     },
+    /// A variable that lacks the separator between section and key.
+    #[error(
+        "environment {variable}: there is no such setting; did you mean {expected}, with two underscores?"
+    )]
+    Variable {
+        /// Its name as it was written.
+        variable: String,
+        /// The name of the setting's variable.
+        expected: String,
+    },
     /// A value that does not go together with another setting.
     #[error("{origin}: {setting}: {problem}")]
     Conflict {

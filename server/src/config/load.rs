@@ -44,7 +44,10 @@ impl Config {
             config.read_toml(path, &text)?;
         }
         for (variable, value) in environment {
-            let Some(name) = setting_of_variable(&variable) else { continue };
+            let Some(name) = setting_of_variable(&variable) else {
+                refuse_single_separator(variable)?;
+                continue;
+            };
             config.set(&name, &value, Origin::Environment { variable })?;
         }
         for flag in flags {
@@ -114,6 +117,16 @@ impl Config {
 fn setting_of_variable(variable: &str) -> Option<String> {
     let name = variable.strip_prefix(PREFIX)?;
     name.contains(SEPARATOR).then(|| name.replacen(SEPARATOR, ".", 1).to_ascii_lowercase())
+}
+
+/// Refuses what would be a setting, had it the right separator. Other variables of the prefix are not
+/// ours: container engines make such from the names of services.
+fn refuse_single_separator(variable: String) -> Result<(), ConfigError> {
+    let name = variable.strip_prefix(PREFIX).unwrap_or_default().to_ascii_lowercase();
+    let meant = settings().iter().find(|setting| setting.name.replace('.', "_") == name);
+    let Some(setting) = meant else { return Ok(()) };
+    let expected = setting.name.replace('.', SEPARATOR).to_ascii_uppercase();
+    Err(ConfigError::Variable { variable, expected: format!("{PREFIX}{expected}") })
 }
 
 /// Strings without their quotes, everything else as it was written.
@@ -198,6 +211,13 @@ mod tests {
             error("listen = 'a:1'\n"),
             "node.toml:1: there is no setting \"listen\"; did you mean \"network.listen\"?"
         );
+        let single = Config::load(None, [pair("FOREBAY_NETWORK_LISTEN", "a:1")], &[]);
+        assert_eq!(
+            single.expect_err("one underscore").to_string(),
+            "environment FOREBAY_NETWORK_LISTEN: there is no such setting; \
+             did you mean FOREBAY_NETWORK__LISTEN, with two underscores?"
+        );
+        assert!(Config::load(None, [pair("FOREBAY_SERVICE_HOST", "a")], &[]).is_ok());
         let missing = Config::load(None, [pair("FOREBAY_NODE__DATE", "/x")], &[]);
         assert_eq!(
             missing.expect_err("unknown").to_string(),
