@@ -22,7 +22,8 @@ use crate::{
 
 const BLOCK_BYTES: usize = 4096;
 const PIECE_BYTES: usize = 1 << 20;
-const FILE_BYTES: u64 = 512 << 20;
+/// Too much for a virtual machine's host to keep at hand, as it does with half a gigabyte.
+const FILE_BYTES: u64 = 2 << 30;
 const SMALL_FILE_BYTES: u64 = 16 << 20;
 /// Pieces in flight.
 const THREADS: u64 = 4;
@@ -64,13 +65,12 @@ struct Scratch {
 
 impl Scratch {
     fn new(path: PathBuf, bytes: u64) -> io::Result<Self> {
-        let direct = i32::try_from(OFlags::DIRECT.bits()).expect("a flag of open(2)");
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(true)
-            .custom_flags(direct)
+            .custom_flags(direct())
             .open(&path)?;
         let scratch = Self { path, file };
         let piece = Aligned::new(PIECE_BYTES);
@@ -93,18 +93,80 @@ pub(super) fn measure(directory: &Path, time: Duration) -> io::Result<Disk> {
     let name = |what: &str| directory.join(format!(".forebay-floor-{what}-{}", std::process::id()));
     let large = Scratch::new(name("large"), FILE_BYTES)?;
     let write_bytes_per_second =
-        pieces(time, |at, piece| large.file.write_all_at(piece.get(), at))?;
-    let read_bytes_per_second =
-        pieces(time, |at, piece| large.file.read_exact_at(piece.get_mut(), at))?;
+        pieces(time, FILE_BYTES, |at, piece| large.file.write_all_at(piece.get(), at))?;
+    let read_bytes_per_second = match LogFiles::find(directory)? {
+        logs if logs.bytes() >= FILE_BYTES => {
+            pieces(time, logs.bytes(), |at, piece| logs.read_exact_at(piece.get_mut(), at))?
+        }
+        _ => pieces(time, FILE_BYTES, |at, piece| large.file.read_exact_at(piece.get_mut(), at))?,
+    };
     drop(large);
     let small = Scratch::new(name("small"), SMALL_FILE_BYTES)?;
     let write_fdatasync = write_fdatasync(&small.file, time)?;
     Ok(Disk { write_bytes_per_second, read_bytes_per_second, write_fdatasync })
 }
 
-/// Goes over the file in pieces, a few at a time, again and again.
+/// What the server has written: the same bytes, at the same places of the disk, that it reads.
+struct LogFiles(Vec<(File, u64)>);
+
+impl LogFiles {
+    /// All below `directory`, oldest first within a partition, each without what is no whole piece. The
+    /// server may be deleting some meanwhile.
+    fn find(directory: &Path) -> io::Result<Self> {
+        let mut folders = vec![directory.to_owned()];
+        let mut paths = Vec::new();
+        while let Some(folder) = folders.pop() {
+            let Some(entries) = unless_gone(std::fs::read_dir(folder))? else { continue };
+            for entry in entries {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "log") {
+                    paths.push(path);
+                }
+            }
+        }
+        paths.sort();
+        let mut files = Vec::new();
+        for path in paths {
+            let file = OpenOptions::new().read(true).custom_flags(direct()).open(path);
+            let Some(file) = unless_gone(file)? else { continue };
+            let bytes = file.metadata()?.len();
+            files.push((file, bytes - bytes % PIECE_BYTES as u64));
+        }
+        Ok(Self(files))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    fn read_exact_at(&self, piece: &mut [u8], mut at: u64) -> io::Result<()> {
+        for (file, bytes) in &self.0 {
+            if at < *bytes {
+                return file.read_exact_at(piece, at);
+            }
+            at -= bytes;
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+fn direct() -> i32 {
+    i32::try_from(OFlags::DIRECT.bits()).expect("a flag of open(2)")
+}
+
+/// Goes over so many bytes in pieces, a few at a time, again and again.
 fn pieces(
     time: Duration,
+    bytes: u64,
     transfer: impl Fn(u64, &mut Aligned) -> io::Result<()> + Sync,
 ) -> io::Result<f64> {
     let next = AtomicU64::new(0);
@@ -113,7 +175,7 @@ fn pieces(
         let mut piece = Aligned::new(PIECE_BYTES);
         let mut done = 0;
         while start.elapsed() < time {
-            let at = next.fetch_add(PIECE_BYTES as u64, Ordering::Relaxed) % FILE_BYTES;
+            let at = next.fetch_add(PIECE_BYTES as u64, Ordering::Relaxed) % bytes;
             transfer(at, &mut piece)?;
             done += PIECE_BYTES as u64;
         }

@@ -24,7 +24,7 @@ pub struct Floors {
     pub tcp_loopback_best_write_bytes: usize,
     /// Direct writes of 1 MiB, four at a time, over extents that were written before.
     pub direct_write_bytes_per_second: f64,
-    /// Direct reads of the same.
+    /// Direct reads of the same; of the server's own log, where there is as much of it.
     pub direct_read_bytes_per_second: f64,
     /// 4 KiB direct write and fdatasync, over extents that were written before.
     pub write_fdatasync: Percentiles,
