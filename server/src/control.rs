@@ -65,11 +65,7 @@ impl<C: Coordinator> Control<C> {
         loop {
             tokio::select! {
                 Ok(request) = self.requests.recv() => self.answer(request).await,
-                Some(topic) = self.removals.next() => {
-                    if let Some(topic) = topic && let Err(error) = self.coordinator.removed(topic).await {
-                        tracing::error!(%error, "a removed topic is still on the list");
-                    }
-                }
+                Some(topic) = self.removals.next() => self.removed(topic).await,
                 event = next_event(&self.events) => match event {
                     Err(failed) => return failed,
                     Ok((shard, _)) => tracing::debug!(%shard, "unexpected event"),
@@ -116,7 +112,19 @@ impl<C: Coordinator> Control<C> {
                 stopped += 1;
             }
         }
+        while let Some(topic) = self.removals.next().await {
+            self.removed(topic).await;
+        }
         Ok(entries)
+    }
+
+    /// Takes a topic off the list of removals, when its files are gone.
+    async fn removed(&mut self, topic: Option<TopicId>) {
+        if let Some(topic) = topic
+            && let Err(error) = self.coordinator.removed(topic).await
+        {
+            tracing::error!(%error, "a removed topic is still on the list");
+        }
     }
 
     async fn answer(&mut self, request: ControlRequest) {

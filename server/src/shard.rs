@@ -6,12 +6,12 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use async_channel::Sender;
+use async_channel::{Receiver, Sender};
 use forebay_engine::{
     Clock, FsyncPolicy, Inbox, Shard, ShardAddress, ShardConfig, ShardIndex, StartError,
 };
 use forebay_format::CleanEntry;
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, join3, select};
 use tokio::runtime::Handle;
 
 use crate::bridge::{ControlLink, Reply, ShardCommand, ShardCommands, ShardEvent};
@@ -60,6 +60,9 @@ pub(crate) async fn run(setup: ShardSetup) {
     // Without the control thread there is nobody to tell.
     events.send((index, end)).await.ok();
 }
+
+/// A topic whose files are to be removed, and who is told when they are gone.
+type Removal = (Arc<Topic>, Reply<Result<(), String>>);
 
 /// A shard that has started.
 struct Running {
@@ -119,12 +122,14 @@ impl Running {
         self.events.send((self.index, event)).await.ok();
     }
 
-    /// Follows commands, and drains beside, until told to stop.
+    /// Follows commands, removes files and drains beside, until told to stop and what was to be removed
+    /// is gone.
     async fn work(&self) {
-        join(self.follow_commands(), self.drain()).await;
+        let (deleted, to_remove) = async_channel::unbounded();
+        join3(self.follow_commands(deleted), self.remove_files(to_remove), self.drain()).await;
     }
 
-    async fn follow_commands(&self) {
+    async fn follow_commands(&self, deleted: Sender<Removal>) {
         while let Ok(command) = self.commands.recv().await {
             match command {
                 ShardCommand::Serve { socket } => self.accept(socket),
@@ -135,7 +140,7 @@ impl Running {
                 ShardCommand::RemoveTopic { topic, forgotten, removed } => {
                     self.services.catalog.remove(&topic.name, topic.id);
                     forgotten.send(());
-                    self.remove_files(topic, removed);
+                    deleted.try_send((topic, removed)).ok();
                 }
                 ShardCommand::Stop => return,
             }
@@ -149,22 +154,22 @@ impl Running {
         });
     }
 
-    /// Removes the files of a topic's partitions that are this shard's.
-    fn remove_files(&self, topic: Arc<Topic>, removed: Reply<Result<(), String>>) {
-        let (engine, catalog) = (self.engine.clone(), self.services.clone());
-        net::spawn(async move {
+    /// Removes the files of the partitions of deleted topics that are this shard's, until nothing more
+    /// can be deleted.
+    async fn remove_files(&self, deleted: Receiver<Removal>) {
+        while let Ok((topic, removed)) = deleted.recv().await {
             let mut result = Ok(());
             for partition in topic.partition_ids() {
-                if !catalog.catalog.owns(partition) {
+                if !self.services.catalog.owns(partition) {
                     continue;
                 }
-                if let Err(error) = engine.remove_partition(partition).await {
+                if let Err(error) = self.engine.remove_partition(partition).await {
                     tracing::error!(%error, "files of a deleted topic are left; the next start tries again");
                     result = Err(error.to_string());
                 }
             }
             removed.send(result);
-        });
+        }
     }
 
     /// When the node drains: waits for the streams, says that they are gone, and ends the connections.
