@@ -8,7 +8,7 @@ use forebay_format::NodeId;
 use crate::history::{History, Voter, WriteConcern};
 use crate::states::{State, States, quorum};
 use crate::violation::{Invariant, Violation};
-use crate::writes::Ack;
+use crate::writes::{Ack, Copies};
 
 pub(crate) fn check(
     history: &History,
@@ -16,30 +16,31 @@ pub(crate) fn check(
     states: &States<'_>,
     found: &mut Vec<Violation>,
 ) {
-    let Some((copies, synced)) = ack.copies else { return };
+    let Some((copies, Copies { synced_on, synced_before })) = ack.copies else { return };
     let Some(last) = states.last_of(ack) else { return };
-    let went_by = [Some(last), states.previous_of(ack)];
-    let mut went_by = went_by.iter().flatten();
-    let committed = states.was_committed(ack);
+    // What was committed before the leader learnt of the last state needs no majority of later voters.
+    let before = states
+        .previous_of(ack)
+        .map(|(state, learnt)| (state, if learnt { synced_before } else { synced_on }));
+    let committed = states.was_committed(ack)
+        || is_committed(&last, synced_on)
+        || before.is_some_and(|(state, synced)| is_committed(&state, synced));
     let kept = match ack.produce.concern {
         WriteConcern::None => true,
-        WriteConcern::Leader => {
-            synced.iter().any(|voter| voter.node == ack.by)
-                || went_by.any(|state| is_committed(state, synced))
-        }
-        WriteConcern::Quorum => committed || went_by.any(|state| is_committed(state, synced)),
+        WriteConcern::Leader => synced_on.iter().any(|voter| voter.node == ack.by) || committed,
+        WriteConcern::Quorum => committed,
         WriteConcern::All => {
-            let voters = voters_in(&last, synced);
-            (committed || went_by.any(|state| is_committed(state, synced)))
-                && last.in_sync.iter().all(|node| voters.contains(node))
+            let voters = voters_in(&last, synced_on);
+            committed && last.in_sync.iter().all(|node| voters.contains(node))
         }
         WriteConcern::Replicas(count) => {
-            let count = count as usize;
-            let enough = |state: &State<'_>| {
-                let enough = count < state.quorum() || is_committed(state, synced);
-                enough && voters_in(state, synced).len() >= count
+            let enough = |(state, synced): (State<'_>, &[Voter])| {
+                let held = voters_in(&state, synced).len() >= count as usize;
+                held && (committed || (count as usize) < state.quorum())
             };
-            (committed && synced.len() >= count) || went_by.any(enough)
+            (committed && synced_on.len() >= count as usize)
+                || enough((last, synced_on))
+                || before.is_some_and(enough)
         }
     };
     if !kept {
@@ -49,7 +50,7 @@ pub(crate) fn check(
             ack.produce.concern,
             ack.by,
             ack.epoch,
-            voters_in(&last, synced)
+            voters_in(&last, synced_on)
         );
         found.push(Violation::new(Invariant::I1, what, history, [ack.index, copies]));
     }

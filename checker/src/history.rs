@@ -152,6 +152,9 @@ pub enum Event {
         attempt: AttemptId,
         /// The replicas. One that came after its node's disk was lost is another one.
         synced_on: Vec<Voter>,
+        /// Those of them that already had when the node that answered last learnt of the shared state
+        /// ([`Event::StateLearnt`]); none, if it has not.
+        synced_before: Vec<Voter>,
     },
     /// A consumer begins, or begins anew by its own will, at an offset.
     ConsumerStarted {

@@ -94,18 +94,18 @@ impl<'a> States<'a> {
         self.of_leader(ack).next_back().copied()
     }
 
-    /// The state before that, if its leader may still have gone by it: it had not learnt of the last one,
-    /// and that brought no other replica to a node. Majorities before a step of a change of members are
-    /// good enough until it is known, because the next step takes them into account. A replica that replaces
-    /// another has nothing of what the other one acknowledges.
-    pub(crate) fn previous_of(&self, ack: &Ack<'_>) -> Option<State<'a>> {
+    /// The state before that, unless the last one brought another replica to a node, and whether the leader
+    /// had learnt of the last one. Majorities before a step of a change of members are good enough until it is
+    /// known, because the next step takes them into account. A replica that replaces another has nothing of
+    /// what the other one acknowledges.
+    pub(crate) fn previous_of(&self, ack: &Ack<'_>) -> Option<(State<'a>, bool)> {
         let mut states = self.of_leader(ack).rev();
         let (last, previous) = (states.next()?, states.next()?);
         let learnt = |(index, node): &(usize, NodeId)| {
             (last.index..ack.index).contains(index) && *node == ack.by
         };
-        let counts = !self.learnt.iter().any(learnt) && !last.replaces(previous);
-        counts.then_some(*previous)
+        let learnt = self.learnt.iter().any(learnt);
+        (!last.replaces(previous)).then_some((*previous, learnt))
     }
 
     /// Whether the leader that gave `ack` had it committed before it learnt of the last state: what is

@@ -16,7 +16,7 @@ pub(crate) struct Ack<'a> {
     pub(crate) epoch: Epoch,
     pub(crate) base_offset: Offset,
     /// Replicas that had synced it, when the observer knows.
-    pub(crate) copies: Option<(usize, &'a [Voter])>,
+    pub(crate) copies: Option<(usize, Copies<'a>)>,
 }
 
 impl Ack<'_> {
@@ -43,11 +43,18 @@ pub(crate) struct Writes<'a> {
     by_value: BTreeMap<Value, Vec<Call<'a>>>,
 }
 
+/// See [`Event::Copies`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Copies<'a> {
+    pub(crate) synced_on: &'a [Voter],
+    pub(crate) synced_before: &'a [Voter],
+}
+
 impl<'a> Writes<'a> {
     pub(crate) fn of(history: &'a History) -> Self {
         let mut calls: BTreeMap<AttemptId, &Produce> = BTreeMap::new();
         let mut outcomes: BTreeMap<AttemptId, (usize, &Outcome)> = BTreeMap::new();
-        let mut copies: BTreeMap<AttemptId, (usize, &[Voter])> = BTreeMap::new();
+        let mut copies: BTreeMap<AttemptId, (usize, Copies<'_>)> = BTreeMap::new();
         for (index, _, event) in history.iter() {
             match event {
                 Event::Produce(produce) => {
@@ -56,8 +63,8 @@ impl<'a> Writes<'a> {
                 Event::ProduceEnded { attempt, outcome } => {
                     outcomes.entry(*attempt).or_insert((index, outcome));
                 }
-                Event::Copies { attempt, synced_on } => {
-                    copies.insert(*attempt, (index, synced_on));
+                Event::Copies { attempt, synced_on, synced_before } => {
+                    copies.insert(*attempt, (index, Copies { synced_on, synced_before }));
                 }
                 _ => {}
             }

@@ -1,8 +1,8 @@
 //! What Forebay puts on disk and on the wire, as plain types: ids and numbers, the record batch and
 //! its codec, checksums, limits, segment headers, indexes and the producer table.
 //!
-//! There is no I/O, clock or thread in here, and no state that outlives a call except the producer
-//! table, which is a pure value. `docs/FORMAT.md` draws every byte; the golden tests pin them.
+//! There is no I/O, clock or thread in here, and no state that outlives a call except the
+//! producer table and the state of a log, which are pure values. `docs/FORMAT.md` draws every byte; the golden tests pin them.
 //! Bytes are never trusted: each `decode` returns an error that says what was found and expected.
 
 pub mod batch;
@@ -18,9 +18,11 @@ pub mod ids;
 pub mod index;
 mod le;
 pub mod limits;
+pub mod log_state;
 pub mod names;
 pub mod numbers;
 pub mod partition_meta;
+pub mod position;
 pub mod producers;
 pub mod record;
 pub mod record_counter;
@@ -29,7 +31,7 @@ pub mod topic_name;
 mod varint;
 
 pub use batch::{
-    BatchError, BatchHeader, ClientHeader, Codec, LeaderFields, LocalFields, PayloadCrc,
+    BatchError, BatchHeader, BatchMeta, ClientHeader, Codec, LeaderFields, LocalFields, PayloadCrc,
     stamp_leader, stamp_local,
 };
 pub use batches::{Batch, Batches};
@@ -42,8 +44,10 @@ pub use ids::{
     ClusterId, NodeId, ParseIdError, PartitionId, PartitionIndex, ProducerId, ReplicaId, TopicId,
 };
 pub use index::{Index, IndexEntries, IndexEntry, IndexFull, IndexSummary, IndexWriter};
+pub use log_state::LogState;
 pub use numbers::{Epoch, FilePosition, Offset, ProducerEpoch, SegmentSalt, Sequence, TimestampMs};
 pub use partition_meta::{PartitionMeta, PendingCut};
+pub use position::Position;
 pub use producers::{
     Admission, ProducerError, ProducerTable, RememberedBatch, SnapshotPoint, decode_snapshot,
 };

@@ -1,14 +1,13 @@
 //! What a replica wants done, and what it answers.
 
-use forebay_format::{Epoch, NodeId, Offset, PartitionMeta, ProducerError};
+use forebay_format::{
+    BatchMeta, Epoch, LogState, NodeId, Offset, PartitionMeta, Position, ProducerError,
+};
 
-use crate::batch::BatchMeta;
 use crate::concern::WriteConcern;
 use crate::event::Token;
-use crate::log::LogState;
 use crate::message::Message;
 use crate::metadata::Transaction;
-use crate::position::Position;
 use crate::time::Instant;
 
 /// Something to be done, in the order given. Log actions are queued to the log's one appender; nothing

@@ -1,6 +1,6 @@
 //! Which machine of a replica a message is for, and R4 ★: what is older than the promise is refused.
 
-use forebay_format::NodeId;
+use forebay_format::{NodeId, Position};
 
 use crate::action::Actions;
 use crate::election::Candidate;
@@ -10,7 +10,6 @@ use crate::leader::Leader;
 use crate::local::Local;
 use crate::message::Message;
 use crate::mutation::Mutation;
-use crate::position::Position;
 use crate::replica::{Replica, Role};
 use crate::time::Instant;
 

@@ -13,19 +13,16 @@
 //! (last epoch, end) holds all of them: its last leader had adopted what was committed before, and within
 //! an epoch the longer log has the shorter one. Length alone would prefer a log of an old epoch.
 
-use forebay_format::{Epoch, NodeId, ReplicaId};
+use forebay_format::{BatchMeta, Epoch, LogState, NodeId, Position, ReplicaId};
 
 use crate::action::{Actions, Alarm};
-use crate::batch::BatchMeta;
 use crate::fence::{Fence, Verdict};
 use crate::follower::append_new;
 use crate::lineage::last_common;
 use crate::local::Local;
-use crate::log::LogState;
 use crate::message::{LogReport, Message};
 use crate::metadata::{LeaderWrite, PartitionState, TransactionKind};
 use crate::mutation::Mutation;
-use crate::position::Position;
 use crate::quorum::Voters;
 use crate::time::Instant;
 

@@ -1,12 +1,12 @@
 //! What happens to a replica: everything that the protocol reacts to.
 
-use forebay_format::{ClientHeader, Epoch, NodeId, Offset, PartitionMeta, TimestampMs};
+use forebay_format::{
+    ClientHeader, Epoch, LogState, NodeId, Offset, PartitionMeta, Position, TimestampMs,
+};
 
 use crate::concern::WriteConcern;
-use crate::log::LogState;
 use crate::message::Message;
 use crate::metadata::{Incarnation, Observation, Outcome, Revision};
-use crate::position::Position;
 use crate::time::Instant;
 
 /// Names a request until it is answered. Chosen by the caller; the protocol only hands it back.

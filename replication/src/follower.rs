@@ -11,17 +11,14 @@
 //! Once matched with the leader of an epoch, the log stays a prefix of that leader's for as long as the
 //! epoch lasts, and is not cut again: late messages of the same epoch find nothing to do.
 
-use forebay_format::{Epoch, NodeId, Offset};
+use forebay_format::{BatchMeta, Epoch, LogState, NodeId, Offset, Position};
 
 use crate::action::{Action, Actions, Alarm};
-use crate::batch::BatchMeta;
 use crate::claim::Claim;
 use crate::local::Local;
-use crate::log::LogState;
 use crate::message::Message;
 use crate::metadata::UncleanElection;
 use crate::mutation::Mutation;
-use crate::position::Position;
 
 /// A replica that does not lead, and perhaps follows somebody who does.
 #[derive(Debug, Clone, PartialEq)]

@@ -22,29 +22,27 @@ mod leader;
 pub mod lease;
 mod lineage;
 mod local;
-pub mod log;
+mod log;
 pub mod message;
 mod meta;
 pub mod metadata;
 pub mod mutation;
 mod operator;
 pub mod placement;
-pub mod position;
 pub mod quorum;
 mod reads;
 mod replica;
 pub mod time;
 
+pub use forebay_format::{BatchMeta, LogState, Position};
+
 pub use action::{
     Action, Actions, Alarm, Answer, CommandRefusal, Marks, Part, ReadAnswer, WriteRefusal,
 };
-pub use batch::BatchMeta;
 pub use concern::WriteConcern;
 pub use config::Config;
 pub use event::{Command, Event, LeaseEvent, LogEvent, Proposal, ReadRequest, Recovered, Token};
-pub use log::LogState;
 pub use message::{LogReport, Message};
 pub use mutation::Mutation;
-pub use position::Position;
 pub use replica::Replica;
 pub use time::Instant;

@@ -1,8 +1,6 @@
 //! R9 and R13: where two logs part, told from their epoch tables alone.
 
-use forebay_format::{Epoch, EpochTable, Offset};
-
-use crate::position::Position;
+use forebay_format::{Epoch, EpochTable, Offset, Position};
 
 /// The last position that two logs have in common.
 ///

@@ -1,6 +1,6 @@
 //! What a replica is and has, whatever its part: log, meta, lease, metadata, promise and marks.
 
-use forebay_format::{Epoch, NodeId, Offset};
+use forebay_format::{Epoch, NodeId, Offset, Position};
 
 use crate::action::{Action, Actions, Alarm, Marks};
 use crate::config::Config;
@@ -15,7 +15,6 @@ use crate::metadata::{
     Revision, Transaction, TransactionKind, UncleanElection,
 };
 use crate::mutation::Mutation;
-use crate::position::Position;
 use crate::time::Instant;
 
 /// The lease of this node, as far as a replica needs it (R3).

@@ -7,78 +7,11 @@
 //!                      durable = appended                       done
 //! ```
 
-use forebay_format::limits::PRODUCER_EXPIRY_MS;
-use forebay_format::{ClientHeader, EpochStart, EpochTable, Offset, ProducerTable, TimestampMs};
+use forebay_format::{BatchMeta, ClientHeader, LogState, Offset, Position};
 
 use crate::action::{Action, Actions};
-use crate::batch::BatchMeta;
 use crate::config::Config;
 use crate::mutation::Mutation;
-use crate::position::Position;
-
-/// Producers are looked through for old ones when the append time passes a multiple of this. A function
-/// of the log alone, so that every replica forgets the same (R10).
-const PRODUCER_EXPIRY_STEP_MS: i64 = 3_600_000;
-
-/// All that the protocol must know of a log that ends somewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogState {
-    /// Offset of the first record that counts. Invariant: at most `end`.
-    pub log_start: Offset,
-    /// Offset after the last record.
-    pub end: Offset,
-    /// Its epochs. Invariant: the last one is that of the last batch.
-    pub epochs: EpochTable,
-    /// Header CRC of the last batch; 0 before any.
-    pub last_header_crc: u32,
-    /// Append time of the last batch; before any, the earliest time there is.
-    pub last_append_time: TimestampMs,
-    /// Its producers (R10).
-    pub producers: ProducerTable,
-}
-
-impl Default for LogState {
-    fn default() -> Self {
-        Self {
-            log_start: Offset::ZERO,
-            end: Offset::ZERO,
-            epochs: EpochTable::new(),
-            last_header_crc: 0,
-            last_append_time: TimestampMs::MIN,
-            producers: ProducerTable::new(),
-        }
-    }
-}
-
-impl LogState {
-    /// Where it ends.
-    pub fn position(&self) -> Position {
-        Position::new(self.epochs.latest().map(|last| last.epoch).unwrap_or_default(), self.end)
-    }
-
-    /// Takes note of a batch that was appended. To be called for every batch in the order of the log; a
-    /// simulated log computes its own state with it.
-    pub fn append(&mut self, batch: &BatchMeta) {
-        self.append_without_producer(batch);
-        self.producers.record(&batch.client, &batch.leader);
-    }
-
-    fn append_without_producer(&mut self, batch: &BatchMeta) {
-        let (epoch, start) = (batch.leader.epoch, batch.leader.base_offset);
-        if self.epochs.latest().is_none_or(|last| last.epoch < epoch) {
-            let added = self.epochs.push(EpochStart { epoch, start });
-            debug_assert!(added, "starts do not fall within a log");
-        }
-        let time = batch.leader.append_time;
-        let step = |time: TimestampMs| time.get().div_euclid(PRODUCER_EXPIRY_STEP_MS);
-        if step(time) > step(self.last_append_time) {
-            self.producers.expire(time.saturating_add(-PRODUCER_EXPIRY_MS));
-        }
-        self.end = batch.next_offset();
-        self.last_header_crc = batch.header_crc;
-        self.last_append_time = time;
-    }
-}
 
 /// A log that is being shortened or begun anew; nothing is appended meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,7 +71,9 @@ impl OwnLog {
         assert!(self.rewriting.is_none(), "nothing is appended to a log that is being cut");
         for batch in &batches {
             if !leads && config.broken(Mutation::R10TableNotReplicated) {
-                self.state.append_without_producer(batch);
+                let producers = self.state.producers.clone();
+                self.state.append(batch);
+                self.state.producers = producers;
             } else if config.broken(Mutation::R10CrcNotCompared) {
                 let client = ClientHeader { payload_crc: 0, ..batch.client };
                 self.state.append(&BatchMeta { client, ..*batch });

@@ -17,12 +17,9 @@
 //! Messages may be lost, repeated, and overtake each other, also across a restart of either end: every
 //! one of them is either true for as long as its epoch lasts, or says what it was true of.
 
-use forebay_format::{Epoch, EpochTable, Offset, ReplicaId};
+use forebay_format::{BatchMeta, Epoch, EpochTable, LogState, Offset, Position, ReplicaId};
 
-use crate::batch::BatchMeta;
-use crate::log::LogState;
 use crate::metadata::UncleanElection;
-use crate::position::Position;
 
 /// A message between two replicas of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! R12 and the arithmetic of majorities: of one set of voters, or of the old and the new one while a
 //! change of the membership is unresolved.
 
+use forebay_format::Position;
+
 use crate::metadata::{Member, PartitionState};
-use crate::position::Position;
 
 /// Voters that one set may have. More copies never vote (R12).
 pub const VOTERS_MAX: usize = 5;

@@ -9,7 +9,7 @@
 //!        fenced by a higher epoch (R4), lease over (R3), leader key gone (R2), handed over
 //! ```
 
-use forebay_format::{NodeId, Offset, ReplicaId};
+use forebay_format::{LogState, NodeId, Offset, Position, ReplicaId};
 
 use crate::action::{Action, Actions, Answer, CommandRefusal, Part, WriteRefusal};
 use crate::claim::Claim;
@@ -21,9 +21,7 @@ use crate::fence::Fence;
 use crate::follower::Follower;
 use crate::leader::{Leader, Verdict};
 use crate::local::Local;
-use crate::log::LogState;
 use crate::metadata::{Observation, PartitionState, TransactionKind};
-use crate::position::Position;
 use crate::reads;
 use crate::time::Instant;
 

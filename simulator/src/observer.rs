@@ -44,8 +44,10 @@ pub(crate) fn records(log: &StoredLog, from: Offset, to: Offset) -> Vec<Record> 
 #[derive(Debug)]
 pub(crate) struct Observer {
     history: History,
-    /// For every batch at its offset: the replicas that have ever synced it.
-    synced: BTreeMap<(Offset, u64), Vec<Voter>>,
+    /// For every batch at its offset: the replicas that have ever synced it, and how long the history was then.
+    synced: BTreeMap<(Offset, u64), Vec<(Voter, usize)>>,
+    /// How long the history was when a node learnt of the shared state last.
+    learnt: BTreeMap<NodeId, usize>,
     /// What was committed at each offset first, until an unclean election gives it up.
     committed: BTreeMap<Offset, (Epoch, Value)>,
     unclean: usize,
@@ -56,6 +58,7 @@ impl Observer {
         Self {
             history: History::new(),
             synced: BTreeMap::new(),
+            learnt: BTreeMap::new(),
             committed: BTreeMap::new(),
             unclean: 0,
         }
@@ -66,6 +69,9 @@ impl Observer {
     }
 
     pub(crate) fn add(&mut self, at_ms: u64, event: Event) {
+        if let Event::StateLearnt { node } = event {
+            self.learnt.insert(node, self.history.len());
+        }
         self.history.push(at_ms, event);
     }
 
@@ -73,15 +79,20 @@ impl Observer {
         for batch in batches {
             let key = (batch.leader.base_offset, batch_number(batch));
             let synced = self.synced.entry(key).or_default();
-            if !synced.contains(&by) {
-                synced.push(by);
+            if synced.iter().all(|(voter, _)| *voter != by) {
+                synced.push((by, self.history.len()));
             }
         }
     }
 
     /// Who has ever synced this batch at this offset.
-    pub(crate) fn synced_on(&self, base_offset: Offset, number: u64) -> &[Voter] {
-        self.synced.get(&(base_offset, number)).map_or(&[], Vec::as_slice)
+    pub(crate) fn synced_on(
+        &self,
+        base_offset: Offset,
+        number: u64,
+    ) -> impl Iterator<Item = Voter> {
+        let synced = self.synced.get(&(base_offset, number)).into_iter().flatten();
+        synced.map(|(voter, _)| *voter)
     }
 
     /// Whether some mark has passed this batch at this offset.
@@ -119,17 +130,21 @@ impl Observer {
         number: u64,
         disks: &[(Voter, Offset)],
     ) {
-        let base_offset = match &outcome {
-            Outcome::Acked { base_offset, .. } => *base_offset,
+        let acked = match &outcome {
+            Outcome::Acked { by, base_offset: Some(base_offset), .. } => Some((*by, *base_offset)),
             _ => None,
         };
         self.add(at_ms, Event::ProduceEnded { attempt, outcome });
-        let Some(base_offset) = base_offset else { return };
-        let mut synced_on = self.synced.get(&(base_offset, number)).cloned().unwrap_or_default();
+        let Some((by, base_offset)) = acked else { return };
+        let synced = self.synced.get(&(base_offset, number)).map_or(&[][..], Vec::as_slice);
+        let learnt = self.learnt.get(&by).copied().unwrap_or_default();
+        let before = synced.iter().filter(|(_, at)| *at <= learnt);
+        let synced_before = before.map(|(voter, _)| *voter).collect();
+        let mut synced_on: Vec<_> = synced.iter().map(|(voter, _)| *voter).collect();
         // A replica whose log begins above it was given a log without it, because it was trimmed.
         let above = disks.iter().filter(|(_, begins)| *begins > base_offset);
         synced_on.extend(above.map(|(replica, _)| *replica));
-        self.add(at_ms, Event::Copies { attempt, synced_on });
+        self.add(at_ms, Event::Copies { attempt, synced_on, synced_before });
     }
 
     /// The state of the partition was written. `leader_log` is what the node that it names holds.

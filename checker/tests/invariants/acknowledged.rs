@@ -1,9 +1,14 @@
 //! I1: what was acknowledged is there at the end.
 
-use forebay_checker::{Event, Invariant, WriteConcern};
+use forebay_checker::{AttemptId, Event, Invariant, Voter, WriteConcern};
 use forebay_format::{Epoch, Offset};
 
 use crate::story::{Story, log, log_from, node, record_of, replica, voters};
+
+/// Who had synced what was acknowledged, all of it after the leader had learnt of the state.
+fn copies(attempt: AttemptId, synced_on: Vec<Voter>) -> Event {
+    Event::Copies { attempt, synced_on, synced_before: Vec::new() }
+}
 
 #[test]
 fn acknowledged_record_that_is_gone_is_found_with_both_witnesses() {
@@ -179,7 +184,7 @@ fn answer_before_as_many_as_promised_have_synced_is_found() {
         let attempt = story.sends(&[5], concern);
         let synced_on = nodes.iter().map(|number| (*number, 10 + u128::from(*number)));
         let synced_on = voters(&synced_on.collect::<Vec<_>>());
-        story.acks(attempt, 0).then(Event::Copies { attempt, synced_on });
+        story.acks(attempt, 0).then(copies(attempt, synced_on));
         let expected: &[Invariant] = if fine { &[] } else { &[Invariant::I1] };
         assert_eq!(story.broken(), expected, "{concern:?} on {nodes:?}");
     }
@@ -204,11 +209,33 @@ fn what_was_committed_before_the_voters_changed_stays_committed() {
             in_sync: vec![],
         });
         story.then(Event::StateLearnt { node: node(1) }).acks(attempt, 0);
-        story.then(Event::Copies { attempt, synced_on: voters(&[(1, 11), (2, 12)]) });
+        story.then(copies(attempt, voters(&[(1, 11), (2, 12)])));
         story.broken()
     };
     assert_eq!(told(true), []);
     assert_eq!(told(false), [Invariant::I1]);
+}
+
+#[test]
+fn majority_of_the_voters_before_counts_if_it_was_there_when_the_leader_learnt_of_others() {
+    let told = |before: &[(u32, u128)]| {
+        let mut story = Story::new();
+        story.then(Event::StateWritten {
+            by: node(1),
+            epoch: Epoch::new(1),
+            leader: node(1),
+            voters: voters(&[(1, 11), (2, 12), (3, 13)]),
+            next_voters: Some(voters(&[(1, 11), (4, 14), (5, 15)])),
+            in_sync: vec![node(1), node(2), node(3)],
+        });
+        story.then(Event::StateLearnt { node: node(1) });
+        let attempt = story.sends(&[5], WriteConcern::All);
+        let (synced_on, synced_before) = (voters(&[(1, 11), (2, 12), (3, 13)]), voters(before));
+        story.acks(attempt, 0).then(Event::Copies { attempt, synced_on, synced_before });
+        story.broken()
+    };
+    assert_eq!(told(&[(2, 12), (3, 13)]), []);
+    assert_eq!(told(&[(2, 12)]), [Invariant::I1]);
 }
 
 #[test]
@@ -217,7 +244,7 @@ fn replica_of_a_lost_disk_does_not_count_for_the_one_that_came_after_it() {
         let mut story = Story::new();
         let attempt = story.sends(&[5], WriteConcern::Quorum);
         let synced_on = voters(&[(1, 11), (2, replica)]);
-        story.acks(attempt, 0).then(Event::Copies { attempt, synced_on });
+        story.acks(attempt, 0).then(copies(attempt, synced_on));
         story.broken()
     };
     assert_eq!(told(12), []);
@@ -242,7 +269,7 @@ fn change_of_members_needs_both_majorities() {
         let attempt = story.sends(&[5], WriteConcern::Quorum);
         let synced_on = nodes.iter().map(|number| (*number, 10 + u128::from(*number)));
         let synced_on = voters(&synced_on.collect::<Vec<_>>());
-        story.acks(attempt, 0).then(Event::Copies { attempt, synced_on });
+        story.acks(attempt, 0).then(copies(attempt, synced_on));
         story.broken()
     };
     assert_eq!(both(true, &[1, 3, 4]), []);

@@ -12,9 +12,11 @@
 mod client;
 mod error;
 mod header;
+mod meta;
 mod payload_crc;
 
 pub use client::{ClientHeader, Codec, MAGIC, VERSION};
 pub use error::BatchError;
 pub use header::{BatchHeader, LeaderFields, LocalFields, stamp_leader, stamp_local};
+pub use meta::BatchMeta;
 pub use payload_crc::PayloadCrc;

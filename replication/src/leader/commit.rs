@@ -1,6 +1,6 @@
 //! R6 ★: the committed mark, and R8: how many are live.
 
-use forebay_format::NodeId;
+use forebay_format::{NodeId, Position};
 
 use super::lead::Leader;
 use super::writes::Reached;
@@ -8,7 +8,6 @@ use crate::action::Actions;
 use crate::local::Local;
 use crate::metadata::Member;
 use crate::mutation::Mutation;
-use crate::position::Position;
 use crate::quorum::{VOTERS_MAX, Voters};
 
 impl Leader {

@@ -1,19 +1,18 @@
 //! The state of a leader, and what time and the metadata do to it.
 
-use forebay_format::{Epoch, LeaderFields, NodeId, Offset, TimestampMs};
+use forebay_format::{BatchMeta, Epoch, LeaderFields, NodeId, Offset, Position, TimestampMs};
 
 use super::progress::Progress;
 use super::transfer::Transfer;
 use super::writes::Writes;
 use crate::action::{Action, Actions, CommandRefusal, Part};
-use crate::batch::{BatchMeta, epoch_start};
+use crate::batch::epoch_start;
 use crate::coordination::Resolved;
 use crate::event::Token;
 use crate::local::Local;
 use crate::message::LogReport;
 use crate::metadata::TransactionKind;
 use crate::mutation::Mutation;
-use crate::position::Position;
 use crate::time::Instant;
 
 /// A replica that leads.

@@ -9,7 +9,7 @@
 //!
 //! Each arrow is one transaction, so whoever leads next goes on from where the state is.
 
-use forebay_format::NodeId;
+use forebay_format::{NodeId, Position};
 
 use super::lead::Leader;
 use crate::action::{Action, Actions, CommandRefusal};
@@ -17,7 +17,6 @@ use crate::event::Token;
 use crate::local::Local;
 use crate::metadata::{LeaderWrite, Member, PartitionState, TransactionKind};
 use crate::mutation::Mutation;
-use crate::position::Position;
 use crate::quorum::{VOTERS_MAX, Voters};
 
 impl Leader {

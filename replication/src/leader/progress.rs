@@ -12,9 +12,8 @@
 //! One reading of the log is under way at a time, and the next begins where it ended, so that a replica
 //! which catches up turns live without a gap.
 
-use forebay_format::{NodeId, ReplicaId};
+use forebay_format::{NodeId, Position, ReplicaId};
 
-use crate::position::Position;
 use crate::time::Instant;
 
 /// Beyond so many records behind, batches are read from disk in large pieces (R14).

@@ -1,16 +1,14 @@
 //! Admission of writes: R8 read-only below quorum, R10 idempotence. What is refused here was not appended.
 
-use forebay_format::{Admission, ClientHeader, LeaderFields, RememberedBatch};
+use forebay_format::{Admission, BatchMeta, ClientHeader, LeaderFields, Position, RememberedBatch};
 
 use super::lead::Leader;
 use super::writes::Waiting;
 use crate::action::{Action, Actions, Answer, WriteRefusal};
-use crate::batch::BatchMeta;
 use crate::concern::WriteConcern;
 use crate::event::Proposal;
 use crate::local::Local;
 use crate::mutation::Mutation;
-use crate::position::Position;
 use crate::quorum::Voters;
 
 impl Leader {

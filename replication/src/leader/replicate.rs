@@ -1,6 +1,6 @@
 //! What the leader says to the other replicas, and what it makes of their answers.
 
-use forebay_format::NodeId;
+use forebay_format::{NodeId, Position};
 
 use super::lead::Leader;
 use super::progress::{Progress, Stage};
@@ -9,7 +9,6 @@ use crate::lineage::last_common;
 use crate::local::Local;
 use crate::message::{LogReport, Message};
 use crate::mutation::Mutation;
-use crate::position::Position;
 
 /// What was sent and not acknowledged for so many heartbeats is sent again.
 const RESEND_HEARTBEATS: u64 = 2;

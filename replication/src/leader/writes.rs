@@ -4,12 +4,11 @@
 
 use std::collections::VecDeque;
 
-use forebay_format::{Epoch, NodeId, Offset};
+use forebay_format::{Epoch, NodeId, Offset, Position};
 
 use crate::action::{Action, Actions, Answer};
 use crate::concern::WriteConcern;
 use crate::event::Token;
-use crate::position::Position;
 use crate::time::Instant;
 
 /// A write that was appended, and is not answered.

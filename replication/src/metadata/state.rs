@@ -3,10 +3,9 @@
 //! Each change is a pure function to the next state, whose version is one higher. Who may write it
 //! when is said where it is used.
 
-use forebay_format::{Epoch, NodeId, Offset, ReplicaId};
+use forebay_format::{Epoch, NodeId, Offset, Position, ReplicaId};
 
 use super::Incarnation;
-use crate::position::Position;
 
 /// Who leads: the value of the leased key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -59,7 +59,7 @@ impl World {
         if gone || !state.unclean.is_empty() || self.observer.is_committed(base_offset, number) {
             return;
         }
-        let synced = self.observer.synced_on(base_offset, number);
+        let synced: Vec<_> = self.observer.synced_on(base_offset, number).collect();
         let begins = |node: NodeId| self.node(node).disk.log().begins();
         let has = |member: &&Member| {
             synced.iter().any(|it| it.replica == member.replica)

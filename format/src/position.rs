@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use forebay_format::{Epoch, Offset};
+use crate::numbers::{Epoch, Offset};
 
 /// A place in a log: the epoch of the last batch before it, and the exclusive end offset.
 ///
