@@ -56,7 +56,7 @@ pub(crate) fn check(history: &History, unclean: &UncleanRanges, found: &mut Vec<
                 };
                 let allowed = match why {
                     Moved::ToLogStart => stand < *to && *to <= log_start,
-                    Moved::DataLost => unclean.cover_before(index, *to),
+                    Moved::DataLost => *to <= stand && unclean.cover_before(index, *to),
                 };
                 if !allowed {
                     let what = format!(

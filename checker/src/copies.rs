@@ -1,5 +1,6 @@
 //! I1, at the moment of the answer: as many replicas as the write concern promises had synced the records,
-//! each member of the in-sync set for `all`. Only where the observer sees the disks.
+//! each member of the in-sync set for `all`. Only where the observer sees the disks, and not of what lies below
+//! the log start by then: a replica that came later has never had it.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,9 @@ pub(crate) fn check(
     found: &mut Vec<Violation>,
 ) {
     let Some((copies, Copies { synced_on, synced_before })) = ack.copies else { return };
+    if ack.base_offset < states.log_start_before(ack) {
+        return;
+    }
     let Some(last) = states.last_of(ack) else { return };
     // What was committed before the leader learnt of the last state needs no majority of later voters.
     let before = states

@@ -1,4 +1,4 @@
-//! The shared states of a history, and which of them a leader went by when it answered.
+//! The shared states of a history, and which of them a leader went by when it answered; the marks at that time.
 
 use forebay_format::{NodeId, Offset};
 
@@ -47,6 +47,8 @@ pub(crate) struct States<'a> {
     learnt: Vec<(usize, NodeId)>,
     /// Places where the mark of a node moved, and where to.
     marks: Vec<(usize, NodeId, Offset)>,
+    /// Places where the log start of some node moved, and where to.
+    log_starts: Vec<(usize, Offset)>,
 }
 
 impl<'a> States<'a> {
@@ -69,6 +71,7 @@ impl<'a> States<'a> {
                 }
                 Event::StateLearnt { node } => all.learnt.push((index, *node)),
                 Event::Committed { node, to, .. } => all.marks.push((index, *node, *to)),
+                Event::LogStartMoved { to, .. } => all.log_starts.push((index, *to)),
                 _ => {}
             }
         }
@@ -117,6 +120,12 @@ impl<'a> States<'a> {
             self.learnt.iter().find(|(index, node)| *index > last.index && *node == ack.by);
         let upto = learnt.map_or(ack.index, |(index, _)| *index).min(ack.index);
         self.marks.iter().any(|(index, node, to)| *index < upto && *node == ack.by && *to >= end)
+    }
+
+    /// The highest log start that a node had before `ack` was given.
+    pub(crate) fn log_start_before(&self, ack: &Ack<'_>) -> Offset {
+        let before = self.log_starts.iter().take_while(|(index, _)| *index < ack.index);
+        before.map(|(_, to)| *to).max().unwrap_or(Offset::ZERO)
     }
 
     /// Whether another node took over after the epoch in which `ack` was given. A zombie may answer

@@ -1,8 +1,12 @@
 //! Every limit of the format, with its unit in its name. Settings may be lower, never higher.
 
 /// A producer that appended nothing for this long, by the leaders' append times, is forgotten when
-/// the segment rolls next: 7 days in milliseconds.
+/// they pass the next full hour: 7 days in milliseconds.
 pub const PRODUCER_EXPIRY_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// Producers are looked through for old ones when the append time passes a multiple of this: an hour in
+/// milliseconds. A place in the log that every replica finds alike, unlike the end of a segment.
+pub const PRODUCER_EXPIRY_STEP_MS: i64 = 3600 * 1000;
 
 /// Bytes of a batch header: client, leader and local fields.
 pub const HEADER_BYTES: usize = 112;

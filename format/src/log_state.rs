@@ -3,14 +3,9 @@
 
 use crate::batch::BatchMeta;
 use crate::epochs::{EpochStart, EpochTable};
-use crate::limits::PRODUCER_EXPIRY_MS;
 use crate::numbers::{Offset, TimestampMs};
 use crate::position::Position;
 use crate::producers::ProducerTable;
-
-/// Producers are looked through for old ones when the append time passes a multiple of this. A function
-/// of the log alone, so that every replica forgets the same (R10).
-const PRODUCER_EXPIRY_STEP_MS: i64 = 3_600_000;
 
 /// What the batches of a log add up to: where it ends, and what decides what may follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,13 +48,10 @@ impl LogState {
         let (epoch, start) = (batch.leader.epoch, batch.leader.base_offset);
         if self.epochs.latest().is_none_or(|last| last.epoch < epoch) {
             let added = self.epochs.push(EpochStart { epoch, start });
-            debug_assert!(added, "starts do not fall within a log");
+            assert!(added, "starts do not fall within a log");
         }
         let time = batch.leader.append_time;
-        let step = |time: TimestampMs| time.get().div_euclid(PRODUCER_EXPIRY_STEP_MS);
-        if step(time) > step(self.last_append_time) {
-            self.producers.expire(time.saturating_add(-PRODUCER_EXPIRY_MS));
-        }
+        self.producers.expire_between(self.last_append_time, time);
         self.end = batch.next_offset();
         self.last_header_crc = batch.header_crc;
         self.last_append_time = time;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <data>/clean
-//! <data>/<topic id, 32 hex digits>/<partition>/meta
+//! <data>/quarantine/<topic id>/<partition>.<number>/
+//! <data>/<topic id, 32 hex digits>/<partition>/meta|state
 //! <data>/<topic id, 32 hex digits>/<partition>/<base offset, 20 digits>.log|.idx|.producers
 //! ```
 
@@ -14,8 +15,14 @@ use crate::numbers::Offset;
 /// What a clean stop leaves in the data directory.
 pub const CLEAN_FILE: &str = "clean";
 
+/// Where damaged partitions are put, below the data directory: `<topic id>/<partition>.<number>`.
+pub const QUARANTINE_DIRECTORY: &str = "quarantine";
+
 /// What a partition replica remembers beside its log.
 pub const META_FILE: &str = "meta";
+
+/// What whoever drives a replica keeps beside its log: the partition's state as it was known last.
+pub const NOTE_FILE: &str = "state";
 
 const BASE_OFFSET_DIGITS: usize = 20;
 

@@ -7,7 +7,7 @@ use forebay_format::{
 use crate::concern::WriteConcern;
 use crate::event::Token;
 use crate::message::Message;
-use crate::metadata::Transaction;
+use crate::metadata::{PartitionState, Transaction};
 use crate::time::Instant;
 
 /// Something to be done, in the order given. Log actions are queued to the log's one appender; nothing
@@ -20,7 +20,9 @@ pub enum Action {
     Cut(Position),
     /// Remove everything and begin anew with this, durably. Answered by `LogEvent::ResetDone`.
     Reset(Box<LogState>),
-    /// Records before this offset may be deleted; the log start is durable in the meta.
+    /// Records before this offset may be deleted; the log start is durable in the meta. What stands at this
+    /// very offset must stay, also a batch without records: an epoch's first batch may not be committed, and
+    /// a log that begins behind it could not be cut there.
     Trim(Offset),
     /// Put this meta on stable storage. Answered by `LogEvent::MetaDurable` with the number.
     PersistMeta {
@@ -29,6 +31,9 @@ pub enum Action {
         /// `pending_cut` is the log's own and always `None` here.
         meta: PartitionMeta,
     },
+    /// Put this copy of the state on stable storage some time soon, in the place of the one before: the
+    /// replica remembers who its voters are when the metadata store does not (R2).
+    KeepState(Box<PartitionState>),
     /// Send this.
     Send(NodeId, Message),
     /// Read batches of the log that follow `after`, put them into `envelope` (a [`Message::Append`] or
@@ -47,7 +52,8 @@ pub enum Action {
         /// What they are put into.
         envelope: Message,
     },
-    /// Send a [`Message::Start`] of the first batch at or before the log start that a segment begins with.
+    /// Send a [`Message::Start`] of the first batch at or before the log start that a segment begins with,
+    /// like [`Action::Trim`] never one behind a batch at the log start itself.
     SendStart {
         /// To whom.
         to: NodeId,
@@ -177,7 +183,8 @@ pub enum ReadAnswer {
         /// Committed end of this replica. Above the offset.
         upto: Offset,
     },
-    /// This replica has nothing committed there yet. Wait, or go to the leader; never reset.
+    /// This replica has nothing committed there yet, or has not heard of the reader's epoch. Wait, or go to
+    /// the leader; never reset.
     Ahead {
         /// Committed end of this replica.
         committed: Offset,
@@ -257,7 +264,7 @@ pub enum Alarm {
     MetadataRolledBack {
         /// Highest version that a replica saw.
         seen: u64,
-        /// Version that the metadata has now.
+        /// Version that the metadata has now; 0: it has no state.
         found: u64,
     },
 }

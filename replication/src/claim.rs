@@ -14,9 +14,8 @@ use forebay_format::NodeId;
 
 use crate::action::Actions;
 use crate::local::Local;
-use crate::metadata::{
-    Guard, LeaderGuard, LeaderWrite, PartitionState, Transaction, TransactionKind,
-};
+use crate::metadata::{LeaderGuard, LeaderWrite, PartitionState, Transaction, TransactionKind};
+use crate::soundness::is_sound_set;
 use crate::time::Instant;
 
 /// The claim of a replica to lead.
@@ -68,12 +67,17 @@ impl Claim {
             self.due = Some(self.not_before);
             return;
         }
+        // R2: metadata that went back are an operator's business. Also where nothing is left of them: a
+        // partition that has been does not begin again.
+        if local.is_rolled_back() {
+            return;
+        }
         let Some(state) = local.coordination.state() else {
             begin_partition(local, actions);
             return;
         };
         let mine = local.holds_leader_key();
-        let electable = local.is_voter() && !local.is_rolled_back() && !local.is_halted();
+        let electable = local.is_voter() && !local.is_halted();
         if mine && !electable {
             let state = state.with_successor(None);
             local.submit_as_leader(TransactionKind::HandOver, LeaderWrite::Delete, state, actions);
@@ -119,11 +123,7 @@ fn take_over(local: &mut Local, actions: &mut Actions) {
     let Some(state) = local.coordination.state() else { return };
     let transaction = Transaction {
         kind: TransactionKind::TakeOver,
-        guard: Guard {
-            leader: LeaderGuard::Absent,
-            state_modified: local.coordination.state_modified(),
-            node_created: lease.node_created,
-        },
+        guard: local.guard(lease, LeaderGuard::Absent),
         leader: LeaderWrite::Put(local.leader_key(lease)),
         state: Some(state.with_leader(local.node, local.next_epoch(state))),
         report: None,
@@ -138,11 +138,7 @@ fn begin_partition(local: &mut Local, actions: &mut Actions) {
     let own = local.member();
     let mut transaction = Transaction {
         kind: TransactionKind::Report,
-        guard: Guard {
-            leader: LeaderGuard::Any,
-            state_modified: local.coordination.state_modified(),
-            node_created: lease.node_created,
-        },
+        guard: local.guard(lease, LeaderGuard::Any),
         leader: LeaderWrite::Keep,
         state: None,
         report: Some(own),
@@ -155,6 +151,7 @@ fn begin_partition(local: &mut Local, actions: &mut Actions) {
     let members: Option<Vec<_>> = assigned.iter().map(of).collect();
     if let Some(members) = members
         && assigned.first() == Some(&own.node)
+        && is_sound_set(assigned)
     {
         transaction.kind = TransactionKind::FirstState;
         transaction.state = Some(PartitionState::first(members));

@@ -5,7 +5,8 @@
 pub enum WriteConcern {
     /// At once; nothing is promised.
     None,
-    /// Durable on this many voters, the leader among them, and committed too if that is Q or more.
+    /// Durable on this many voters, the leader among them, and committed too if that is Q or more. Never more than
+    /// there are voters, of the smaller set while they change.
     /// Below Q it survives a restart of those replicas only, and the lease is looked at just before
     /// the answer. Never 0.
     Replicas(u8),

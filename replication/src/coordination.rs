@@ -3,7 +3,8 @@
 //! ```text
 //!            submit             committed, conflict
 //!  idle ────────────▶ sent ──────────────────────────▶ idle, with what became of it
-//!                      ▲ │ unknown, or a conflict that an earlier attempt may have caused
+//!                      ▲ │ unknown; a conflict that an earlier attempt may have caused; committed, and older
+//!                      │ │ than what is known by now
 //!      nothing changed │ ▼
 //!                    reading back ─ ours is there, or can never be ─▶ idle, likewise
 //! ```
@@ -16,9 +17,10 @@ use forebay_format::NodeId;
 
 use crate::action::{Action, Actions};
 use crate::metadata::{
-    Guard, Keyed, LeaderGuard, LeaderKey, LeaderWrite, Member, Observation, ObservationSource,
-    Outcome, PartitionState, Revision, Transaction,
+    Guard, Keyed, LeaderKey, LeaderWrite, Member, Observation, ObservationSource, Outcome,
+    PartitionState, Revision, Transaction,
 };
+use crate::soundness::is_sound_observation;
 use crate::time::Instant;
 
 /// A read that was not answered for this long is asked for again.
@@ -59,9 +61,10 @@ enum Stage {
     /// Until a read that is not older than this number is answered.
     ReadingBack {
         read: u64,
-        /// The last attempt met another guard than it wanted. What is not there by now never will be:
-        /// no state, leader or node key comes back with a revision that it had.
-        conflicted: bool,
+        /// The last attempt is over: it met another guard than it wanted, or was carried out before what is
+        /// known by now. What is not there by now never will be: no state, leader or node key comes back
+        /// with the revision and the value that it had.
+        over: bool,
     },
 }
 
@@ -92,8 +95,9 @@ impl Coordination {
         self.state.as_ref().map(|state| &state.value)
     }
 
-    pub(crate) fn state_modified(&self) -> Revision {
-        self.state.as_ref().map_or(Revision::ABSENT, |state| state.modified)
+    /// The state as it was read, and when it was written: what a transaction is guarded on.
+    pub(crate) fn keyed_state(&self) -> Option<&Keyed<PartitionState>> {
+        self.state.as_ref()
     }
 
     pub(crate) fn leader(&self) -> Option<&Keyed<LeaderKey>> {
@@ -111,6 +115,11 @@ impl Coordination {
     /// Whether anything was read yet.
     pub(crate) fn is_known(&self) -> bool {
         self.revision != Revision::ABSENT
+    }
+
+    /// Number of the last read that was asked for.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads
     }
 
     /// Whether a transaction has no known outcome yet.
@@ -162,18 +171,23 @@ impl Coordination {
         let in_flight = self.in_flight.take_if(|it| it.stage == Stage::Sent(number))?;
         let transaction = in_flight.transaction;
         match outcome {
-            Outcome::Committed(revision) => {
+            Outcome::Committed(revision) if revision >= self.revision => {
                 self.apply(&transaction, revision);
+                Some(Resolved { transaction, applied: true })
+            }
+            Outcome::Committed(_) if self.shows(&transaction) => {
                 Some(Resolved { transaction, applied: true })
             }
             Outcome::Conflict if !in_flight.repeated => {
                 self.read_anew(now, actions);
                 Some(Resolved { transaction, applied: false })
             }
-            Outcome::Conflict | Outcome::Unknown => {
+            // Of one that was carried out and is not there: what is known here is newer, and it is over
+            // already, or the store went back. Either way it does not happen any more.
+            Outcome::Committed(_) | Outcome::Conflict | Outcome::Unknown => {
                 self.read_anew(now, actions);
-                let conflicted = outcome == Outcome::Conflict;
-                let stage = Stage::ReadingBack { read: self.reads, conflicted };
+                let over = outcome != Outcome::Unknown;
+                let stage = Stage::ReadingBack { read: self.reads, over };
                 self.in_flight = Some(InFlight { transaction, stage, repeated: true });
                 None
             }
@@ -208,6 +222,9 @@ impl Coordination {
         observation: Observation,
         actions: &mut Actions,
     ) -> (bool, Option<Resolved>) {
+        if !is_sound_observation(&observation) {
+            return (false, None);
+        }
         // A read that was asked for after this was learnt is newer even if its revision is lower: then
         // the store was restored from a snapshot. A watch is not trusted so far.
         let newer = observation.revision >= self.revision;
@@ -231,12 +248,12 @@ impl Coordination {
     /// What the present knowledge, from read `read`, says of a transaction that is read back.
     fn read_back(&mut self, read: u64, actions: &mut Actions) -> Option<Resolved> {
         let in_flight = self.in_flight.as_ref()?;
-        let Stage::ReadingBack { read: asked, conflicted } = in_flight.stage else { return None };
+        let Stage::ReadingBack { read: asked, over } = in_flight.stage else { return None };
         if read < asked {
             return None;
         }
         let applied = self.shows(&in_flight.transaction);
-        if applied || conflicted || !self.may_happen(&in_flight.transaction.guard) {
+        if applied || over || !self.may_happen(&in_flight.transaction.guard) {
             let transaction = self.in_flight.take()?.transaction;
             return Some(Resolved { transaction, applied });
         }
@@ -261,14 +278,7 @@ impl Coordination {
 
     /// Whether a transaction with this guard can still get past it.
     fn may_happen(&self, guard: &Guard) -> bool {
-        let leader = match guard.leader {
-            LeaderGuard::Any => true,
-            LeaderGuard::Absent => self.leader.is_none(),
-            LeaderGuard::CreatedAt(revision) => {
-                self.leader.as_ref().is_some_and(|leader| leader.created == revision)
-            }
-        };
-        leader && guard.state_modified == self.state_modified()
+        guard.holds_of_partition(self.leader.as_ref(), self.state.as_ref())
     }
 
     /// When an unanswered read is to be asked for again.

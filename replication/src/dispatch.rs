@@ -1,21 +1,22 @@
 //! Which machine of a replica a message is for, and R4 ★: what is older than the promise is refused.
 
-use forebay_format::{NodeId, Position};
+use forebay_format::{Epoch, NodeId, Position};
 
 use crate::action::Actions;
 use crate::election::Candidate;
-use crate::fence::{Fence, Verdict};
+use crate::fence::{Fence, Judgement};
 use crate::follower::{Appending, Matching, serve_fetch};
 use crate::leader::Leader;
 use crate::local::Local;
 use crate::message::Message;
 use crate::mutation::Mutation;
 use crate::replica::{Replica, Role};
+use crate::soundness::is_sound_message;
 use crate::time::Instant;
 
 impl Replica {
     pub(crate) fn on_message(&mut self, from: NodeId, message: Message, actions: &mut Actions) {
-        if self.local.is_halted() {
+        if self.local.is_halted() || !is_sound_message(&message) {
             return;
         }
         match message {
@@ -39,15 +40,15 @@ impl Replica {
     fn on_fence(
         &mut self,
         from: NodeId,
-        (epoch, established): (forebay_format::Epoch, bool),
+        (epoch, established): (Epoch, bool),
         actions: &mut Actions,
     ) {
         match Fence::judge(&mut self.local, from, epoch, established) {
-            Verdict::Refused => {
+            Judgement::Refused => {
                 let promised = self.local.meta.promised();
                 actions.send(from, Message::Refused { epoch, promised });
             }
-            Verdict::Promised { newer } => {
+            Judgement::Promised { newer } => {
                 let leads = matches!(self.role, Role::Leader(_));
                 let goes_on = leads && self.local.broken(Mutation::R4OwnFsyncAfterFence);
                 // One that is established had Q promises, so nobody else is elected in its epoch.

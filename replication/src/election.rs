@@ -1,4 +1,5 @@
-//! R5 ★: the election. The owner of the leader key fences, adopts the best log, and only then leads.
+//! R5 ★: the election. The owner of the leader key fences, adopts the best log, and only then leads. R11 ★: only
+//! voters' answers count.
 //!
 //! ```text
 //!             Q fenced, own log is the best
@@ -16,7 +17,7 @@
 use forebay_format::{BatchMeta, Epoch, LogState, NodeId, Position, ReplicaId};
 
 use crate::action::{Actions, Alarm};
-use crate::fence::{Fence, Verdict};
+use crate::fence::{Fence, Judgement};
 use crate::follower::append_new;
 use crate::lineage::last_common;
 use crate::local::Local;
@@ -83,7 +84,7 @@ impl Candidate {
     }
 
     fn promise_itself(&mut self, local: &mut Local) {
-        if Fence::judge(local, local.node, self.epoch, false) == Verdict::Refused {
+        if Fence::judge(local, local.node, self.epoch, false) == Judgement::Refused {
             // Somebody else's fence has come first.
             self.promise_above = self.promise_above.max(local.meta.promised());
         }
@@ -108,6 +109,10 @@ impl Candidate {
             return;
         }
         self.next_try = local.now.plus_ms(local.config.heartbeat_ms);
+        if local.is_rolled_back() {
+            // Nobody is elected by old metadata. What is there in truth is being read, or waits for an operator.
+            return;
+        }
         self.raise_epoch(local, actions);
         if let Stage::Adopting(adoption) = &self.stage {
             let patience = SILENT_HEARTBEATS * local.config.heartbeat_ms;
@@ -289,7 +294,8 @@ impl Candidate {
         }
     }
 
-    /// The log that is adopted begins above the end of this one.
+    /// The log that is adopted begins above the end of this one: perhaps only behind a first batch of an epoch, which
+    /// takes no offset.
     pub(crate) fn on_start(
         &mut self,
         local: &mut Local,
@@ -300,7 +306,7 @@ impl Candidate {
         if let Stage::Adopting(adoption) = &mut self.stage
             && adoption.source == from
             && asked == local.log.appended()
-            && at.end > asked.end
+            && at.position() > asked
             && local.log.is_quiet()
             && local.may_lose_beyond(at.end, &[])
         {

@@ -6,7 +6,7 @@ use forebay_format::{
 
 use crate::concern::WriteConcern;
 use crate::message::Message;
-use crate::metadata::{Incarnation, Observation, Outcome, Revision};
+use crate::metadata::{Incarnation, Observation, Outcome, PartitionState, Revision};
 use crate::time::Instant;
 
 /// Names a request until it is answered. Chosen by the caller; the protocol only hands it back.
@@ -20,6 +20,9 @@ pub struct Recovered {
     pub meta: PartitionMeta,
     /// The log, all of it durable.
     pub log: LogState,
+    /// The state that was kept last ([`Action::KeepState`](crate::Action::KeepState)); `None` when there is
+    /// none, or not a whole one.
+    pub state: Option<Box<PartitionState>>,
 }
 
 /// An event of one replica.
@@ -96,7 +99,7 @@ pub enum LogEvent {
 pub struct Proposal {
     /// Names the request.
     pub token: Token,
-    /// The client's header.
+    /// The client's header. Has records: a control batch is a leader's own.
     pub batch: ClientHeader,
     /// When it is to be answered.
     pub concern: WriteConcern,
@@ -140,7 +143,8 @@ pub enum Command {
         /// Capped at the committed mark.
         to: Offset,
     },
-    /// R2: the metadata went back, and an operator says that it is right as it is. To any replica.
+    /// R2: the metadata went back, and an operator says that it is right as this replica remembers it, or
+    /// as it is where that is newer. To the replica whose alarm names the highest version.
     ConfirmMetadata,
     /// R5: lead with the log that this replica has, whatever may be lost. To any replica.
     ElectUnclean,

@@ -45,7 +45,7 @@ enum Stage {
 
 /// How a replica stands to an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Judgement {
     /// Older than the promise, or promised to somebody else.
     Refused,
     /// The promise is given. `newer`: it was given just now, so whatever was older is over.
@@ -68,12 +68,12 @@ impl Fence {
         from: NodeId,
         epoch: Epoch,
         established: bool,
-    ) -> Verdict {
+    ) -> Judgement {
         let promised = local.meta.promised();
         let own = local.fence.promised_to == Some(from);
         let twice = local.broken(Mutation::R2EpochPromisedTwice);
         if epoch < promised || (epoch == promised && !established && !own && !twice) {
-            return Verdict::Refused;
+            return Judgement::Refused;
         }
         let newer = epoch > promised;
         if newer {
@@ -85,7 +85,7 @@ impl Fence {
         if (pending.epoch, pending.from) != (epoch, from) {
             *pending = again;
         }
-        Verdict::Promised { newer }
+        Judgement::Promised { newer }
     }
 
     /// Goes on with a promise as far as log and meta allow. Returns the epoch that this node has now

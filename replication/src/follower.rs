@@ -107,23 +107,24 @@ impl Follower {
                 return;
             }
             if common < asked {
-                let begins = local.log.state().log_start;
                 if !local.may_lose_beyond(common.end, unclean) {
                     let committed = local.committed_known();
                     local.halt(Alarm::CutBelowCommitted { cut: common, committed }, actions);
                     return;
                 }
-                if !local.lower_marks(common.end, actions) {
+                // Below the log's own start there is nothing to cut back to. Only an unclean election
+                // leads there.
+                let from_nothing = common.end < local.log.state().log_start;
+                let to = if from_nothing { Position::ZERO } else { common };
+                if !local.lower_marks(to.end, actions) {
                     // The leader asks again.
                     return;
                 }
-                if common.end < begins {
-                    // There is nothing to cut back to. Only an unclean election leads here.
-                    session.stage = Stage::Rewriting(Position::ZERO);
+                session.stage = Stage::Rewriting(to);
+                if from_nothing {
                     local.log.reset(Box::default(), actions);
                 } else {
-                    session.stage = Stage::Rewriting(common);
-                    local.log.cut(common, actions);
+                    local.log.cut(to, actions);
                 }
                 return;
             }
@@ -133,7 +134,7 @@ impl Follower {
     }
 
     /// Log start: begins anew where the leader's log begins. Not an R9 cut, because this log is matched, and
-    /// ends below what the leader still has.
+    /// ends below what the leader still has, which is a matter of positions: see `Candidate::on_start`.
     pub(crate) fn on_start(
         &mut self,
         local: &mut Local,
@@ -143,7 +144,7 @@ impl Follower {
     ) {
         let session = self.session(leader, epoch);
         let expected = session.stage == Stage::Matched && asked == local.log.appended();
-        if !expected || !local.log.is_quiet() || at.end < asked.end {
+        if !expected || !local.log.is_quiet() || at.position() <= asked {
             return;
         }
         session.stage = Stage::Rewriting(at.position());
@@ -207,7 +208,8 @@ impl Follower {
             && session.stage == Stage::Matched
         {
             // Matched means that the whole log is a prefix of the leader's, so its positions compare.
-            local.raise_committed(session.told.min(local.log.durable()).end);
+            let durable = local.log.durable();
+            local.raise_committed(session.told.min(durable).end.min(durable.end));
         }
     }
 
@@ -226,15 +228,21 @@ impl Follower {
     }
 }
 
-/// Appends those batches that the log does not have. R9: each must repeat the CRC of the one before.
+/// Appends those batches that the log does not have. R9: each must begin where the one before ends, and
+/// repeat its CRC.
 pub(crate) fn append_new(local: &mut Local, mut batches: Vec<BatchMeta>, actions: &mut Actions) {
     let end = local.log.appended();
     batches.retain(|batch| batch.position() > end);
-    let Some(first) = batches.first() else { return };
+    if batches.is_empty() {
+        return;
+    }
     let state = local.log.state();
-    let follows = first.leader.base_offset == state.end
-        && first.leader.previous_header_crc == state.last_header_crc;
-    if !follows && !local.broken(Mutation::R9CutByOffset) {
+    let mut before = (state.end, state.last_header_crc);
+    let follows = |batch: &BatchMeta| {
+        let at = (batch.leader.base_offset, batch.leader.previous_header_crc);
+        at == std::mem::replace(&mut before, (batch.next_offset(), batch.header_crc))
+    };
+    if !batches.iter().all(follows) && !local.broken(Mutation::R9CutByOffset) {
         local.halt(Alarm::ChainBroken { at: end }, actions);
         return;
     }
@@ -249,8 +257,9 @@ pub(crate) fn serve_fetch(
     actions: &mut Actions,
 ) {
     // What follows may be stored all the same, as whole segments go. The candidate takes what comes first
-    // and leads on.
-    if after.end < local.log.state().log_start {
+    // and leads on. At the log start itself, a log that has begun anew there may lack the first batch of an epoch.
+    let log_start = local.log.state().log_start;
+    if after.end <= log_start && log_start > Offset::ZERO {
         actions.push(Action::SendStart { to: candidate, epoch, asked: after });
     }
     actions.push(Action::SendBatches {

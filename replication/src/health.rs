@@ -1,4 +1,5 @@
-//! R15: the health of other nodes, for people and for back-off, never for safety. One per node.
+//! R15: the health of other nodes, for people and for back-off, never for safety. One per node. R14: how long to
+//! wait before a reconnect.
 //!
 //! ```text
 //!             2 missed                5 missed
@@ -214,6 +215,49 @@ mod tests {
         let healthy = HealthOutput::Changed { node: NODE, health: NodeHealth::Healthy };
         assert_eq!(outputs, [healthy]);
         assert_eq!(beat(&mut health, 7), [], "it has to miss two again");
+    }
+
+    #[test]
+    fn heartbeats_go_to_those_that_are_watched_at_the_interval_that_was_set() {
+        let other = NodeId::new(8);
+        let settings = HealthSettings { interval_ms: 200, suspected_after: 1, unhealthy_after: 2 };
+        let mut health = Health::new(settings);
+        health.watch(&[NODE]);
+        let mut outputs = Vec::new();
+        for ms in [0, 199, 200, 400] {
+            health.on_tick(Instant::from_ms(ms), &mut outputs);
+        }
+        let beat = |to, number| HealthOutput::Beat { to, number };
+        let changed = |health| HealthOutput::Changed { node: NODE, health };
+        let expected = [
+            beat(NODE, 1),
+            changed(NodeHealth::Suspected),
+            beat(NODE, 2),
+            changed(NodeHealth::Unhealthy),
+            beat(NODE, 3),
+        ];
+        assert_eq!(outputs, expected);
+        assert_eq!(health.deadline(), Instant::from_ms(600));
+        // Whoever is watched still is what it was.
+        health.watch(&[NODE, other]);
+        let of = |health: &Health| (health.of(NODE), health.of(other));
+        assert_eq!(of(&health), (Some(NodeHealth::Unhealthy), Some(NodeHealth::Healthy)));
+        health.watch(&[other]);
+        assert_eq!(of(&health), (None, Some(NodeHealth::Healthy)));
+        outputs.clear();
+        health.on_answer(NODE, 3, &mut outputs);
+        health.on_tick(Instant::from_ms(600), &mut outputs);
+        assert_eq!(outputs, [beat(other, 1)]);
+    }
+
+    /// A node that stood still itself has asked nobody meanwhile.
+    #[test]
+    fn long_pause_of_the_own_process_is_one_missed_heartbeat() {
+        let mut health = Health::new(HealthSettings::default());
+        health.watch(&[NODE]);
+        assert_eq!(beat(&mut health, 0), []);
+        assert_eq!(beat(&mut health, 60), []);
+        assert_eq!(health.of(NODE), Some(NodeHealth::Healthy));
     }
 
     #[test]

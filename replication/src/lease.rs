@@ -22,6 +22,10 @@ use crate::time::Instant;
 /// Before the store has said otherwise: 10 s in milliseconds.
 pub const TTL_MS_DEFAULT: u64 = 10_000;
 
+/// A lease that was asked for in vain is asked for again after so long, in milliseconds: a store that refuses
+/// at once is not to be asked all the time.
+const GRANT_RETRY_MS: u64 = 1_000;
+
 /// The margin is a quarter of the TTL, but no more than this.
 const MARGIN_MS_MAX: u64 = 2_000;
 
@@ -87,9 +91,9 @@ pub enum LeaseOutput {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     config: Config,
-    /// How old a probe or a sign of life may be, in milliseconds.
-    alive_within_ms: u64,
+    /// When the last probe that succeeded was begun.
     disk_probed_at: Option<Instant>,
+    /// When each shard showed last that it runs.
     shards_alive_at: Vec<Option<Instant>>,
     state: State,
     /// Number of the last keep-alive.
@@ -98,7 +102,10 @@ pub struct Lease {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    None { asked_at: Option<Instant> },
+    None {
+        /// Nothing is asked for before that.
+        ask_at: Instant,
+    },
     Held(Held),
 }
 
@@ -118,10 +125,9 @@ impl Lease {
     pub fn new(config: Config, shards: usize) -> Self {
         Self {
             config,
-            alive_within_ms: TTL_MS_DEFAULT,
             disk_probed_at: None,
             shards_alive_at: vec![None; shards],
-            state: State::None { asked_at: None },
+            state: State::None { ask_at: Instant::ZERO },
             keep_alives: 0,
         }
     }
@@ -147,7 +153,8 @@ impl Lease {
                 self.on_answer(number, ttl_ms, now, outputs);
             }
             LeaseInput::Failed => match &mut self.state {
-                State::None { asked_at } => *asked_at = None,
+                // Said more than once, it puts nothing off.
+                State::None { ask_at } => *ask_at = (*ask_at).min(now.plus_ms(GRANT_RETRY_MS)),
                 State::Held(held) => held.in_flight = None,
             },
             LeaseInput::DiskProbed { begun_at } => {
@@ -181,7 +188,7 @@ impl Lease {
             return;
         }
         if ttl_ms == 0 {
-            self.state = State::None { asked_at: None };
+            self.state = State::None { ask_at: now };
             outputs.push(LeaseOutput::Tell(LeaseEvent::Lost));
             return;
         }
@@ -190,10 +197,13 @@ impl Lease {
         outputs.push(LeaseOutput::Tell(LeaseEvent::Renewed { until }));
     }
 
-    /// Whether disk and shards have shown lately that they work.
+    /// Whether disk and shards have shown within a TTL that they work.
     fn is_alive(&self, now: Instant) -> bool {
-        let lately =
-            |at: &Option<Instant>| at.is_some_and(|at| now.ms_since(at) < self.alive_within_ms);
+        let within_ms = match self.state {
+            State::Held(held) => held.ttl_ms,
+            State::None { .. } => TTL_MS_DEFAULT,
+        };
+        let lately = |at: &Option<Instant>| at.is_some_and(|at| now.ms_since(at) < within_ms);
         lately(&self.disk_probed_at) && self.shards_alive_at.iter().all(lately)
     }
 
@@ -203,9 +213,10 @@ impl Lease {
             return;
         }
         match &mut self.state {
-            State::None { asked_at } => {
-                if asked_at.is_none_or(|at| now.ms_since(at) >= TTL_MS_DEFAULT) {
-                    *asked_at = Some(now);
+            State::None { ask_at } => {
+                if now >= *ask_at {
+                    // One that is not answered for so long is asked for again.
+                    *ask_at = now.plus_ms(TTL_MS_DEFAULT);
                     outputs.push(LeaseOutput::Grant);
                 }
             }
@@ -295,6 +306,37 @@ mod tests {
         let mut outputs = Vec::new();
         lease.handle(LeaseInput::Answered { number: 1, ttl_ms: 10_000 }, at(7_900), &mut outputs);
         assert_eq!((outputs, lease.until()), (vec![], Some(at(9_000))));
+    }
+
+    #[test]
+    fn lease_that_is_refused_at_once_is_not_asked_for_all_the_time() {
+        let mut lease = Lease::new(Config::default(), 1);
+        let mut outputs = Vec::new();
+        lease.handle(LeaseInput::ShardAlive { shard: 0 }, at(1_000), &mut outputs);
+        lease.handle(LeaseInput::DiskProbed { begun_at: at(1_000) }, at(1_000), &mut outputs);
+        assert_eq!(outputs, [LeaseOutput::Grant]);
+        outputs.clear();
+        lease.handle(LeaseInput::Failed, at(1_001), &mut outputs);
+        lease.handle(LeaseInput::Failed, at(1_900), &mut outputs);
+        assert_eq!(outputs, []);
+        assert_eq!(tick(&mut lease, 2_000), []);
+        assert_eq!(tick(&mut lease, 2_001), [LeaseOutput::Grant]);
+    }
+
+    /// A lease of two seconds must not outlive a hung disk by ten.
+    #[test]
+    fn signs_of_life_are_as_old_as_the_lease_is_long_at_most() {
+        let mut lease = held();
+        let short = LeaseInput::Granted {
+            sent_at: at(2_000),
+            ttl_ms: 3_000,
+            incarnation: Incarnation::new(2),
+            node_created: Revision::new(2),
+        };
+        let mut outputs = Vec::new();
+        lease.handle(short, at(2_000), &mut outputs);
+        assert_eq!(tick(&mut lease, 3_000), [LeaseOutput::KeepAlive { number: 1 }]);
+        assert_eq!(tick(&mut lease, 4_000), [], "the disk was probed at 900");
     }
 
     #[test]

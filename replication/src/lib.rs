@@ -6,15 +6,15 @@
 //! that, and hands in what comes of it. `docs/REPLICATION.md` has the protocol, rule by rule; every
 //! rule's name (R1 to R15) stands in the file that carries it.
 
-pub mod action;
+mod action;
 pub mod batch;
 mod claim;
-pub mod concern;
-pub mod config;
+mod concern;
+mod config;
 mod coordination;
 mod dispatch;
 mod election;
-pub mod event;
+mod event;
 mod fence;
 mod follower;
 pub mod health;
@@ -23,16 +23,18 @@ pub mod lease;
 mod lineage;
 mod local;
 mod log;
-pub mod message;
+mod message;
 mod meta;
 pub mod metadata;
-pub mod mutation;
+mod mutation;
 mod operator;
 pub mod placement;
 pub mod quorum;
 mod reads;
+mod remembered;
 mod replica;
-pub mod time;
+mod soundness;
+mod time;
 
 pub use forebay_format::{BatchMeta, LogState, Position};
 

@@ -1,4 +1,5 @@
-//! What a replica is and has, whatever its part: log, meta, lease, metadata, promise and marks.
+//! What a replica is and has, whatever its part: log, meta, lease, metadata, promise, and its marks (R6 and log
+//! start).
 
 use forebay_format::{Epoch, NodeId, Offset, Position};
 
@@ -15,6 +16,7 @@ use crate::metadata::{
     Revision, Transaction, TransactionKind, UncleanElection,
 };
 use crate::mutation::Mutation;
+use crate::remembered::Remembered;
 use crate::time::Instant;
 
 /// The lease of this node, as far as a replica needs it (R3).
@@ -58,8 +60,8 @@ pub(crate) struct Local {
     lowering: Option<u64>,
     /// Set by an alarm after which this replica takes part in nothing any more.
     halted: Option<Alarm>,
-    /// The version whose going back was reported (R2).
-    rollback_reported: u64,
+    /// What it remembers of the state (R2).
+    pub(crate) remembered: Remembered,
     wake: Option<Instant>,
     /// An event was handled since the process started.
     running: bool,
@@ -67,8 +69,10 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(config: Config, node: NodeId, recovered: Recovered) -> Self {
-        let Recovered { meta, mut log } = recovered;
+        let Recovered { mut meta, mut log, state } = recovered;
         log.log_start = log.log_start.max(meta.log_start).min(log.end);
+        // Beyond the log's end it is from before a reset, whose own log start was not durable yet.
+        meta.log_start = log.log_start;
         // A copy of the mark is true for as long as the log is that of the same replica.
         let committed = meta.committed.max(log.log_start).min(log.end);
         Self {
@@ -86,7 +90,7 @@ impl Local {
             trim: None,
             lowering: None,
             halted: None,
-            rollback_reported: 0,
+            remembered: Remembered::new(state.map(|state| *state)),
             wake: None,
             running: false,
         }
@@ -161,7 +165,15 @@ impl Local {
 
     // ---- metadata (R1, R2) ----
 
-    /// R2: every later write of a leader is guarded on its own leader key and the state it knows.
+    /// The condition of every write: the metadata are as they are known here, and the node's key lives.
+    pub(crate) fn guard(&self, lease: HeldLease, leader: LeaderGuard) -> Guard {
+        let HeldLease { incarnation, node_created, .. } = lease;
+        let state = self.coordination.keyed_state().cloned();
+        Guard { leader, state, incarnation, node_created }
+    }
+
+    /// R2: every later write of a leader is guarded on its own leader key and the state it knows. Metadata
+    /// that went back are not written over: their versions would pass those that were seen.
     pub(crate) fn submit_as_leader(
         &mut self,
         kind: TransactionKind,
@@ -169,13 +181,12 @@ impl Local {
         state: PartitionState,
         actions: &mut Actions,
     ) {
-        let Some(created) = self.coordination.leader().map(|leader| leader.created) else { return };
+        if self.is_rolled_back() {
+            return;
+        }
+        let Some(key) = self.coordination.leader().cloned() else { return };
         let Some(lease) = self.lease else { return };
-        let guard = Guard {
-            leader: LeaderGuard::CreatedAt(created),
-            state_modified: self.coordination.state_modified(),
-            node_created: lease.node_created,
-        };
+        let guard = self.guard(lease, LeaderGuard::Is(key));
         let transaction = Transaction { kind, guard, leader, state: Some(state), report: None };
         self.coordination.submit(transaction, actions);
     }
@@ -194,35 +205,6 @@ impl Local {
             outcome => outcome,
         };
         self.coordination.on_outcome((number, taken), self.now, actions)
-    }
-
-    /// Takes note of a version of the state that somebody has seen. One that is newer than what is known
-    /// here is read at once.
-    pub(crate) fn saw_state_version(&mut self, version: u64, actions: &mut Actions) {
-        if self.meta.saw_state_version(version) {
-            let known = self.coordination.state().is_some_and(|state| state.version >= version);
-            if !known {
-                self.coordination.read_anew(self.now, actions);
-            }
-            self.meta.persist(actions);
-        }
-    }
-
-    /// R2: whether the metadata are older than what replicas have seen of them.
-    pub(crate) fn is_rolled_back(&self) -> bool {
-        let seen = self.meta.state_version();
-        self.coordination.state().is_some_and(|state| state.version < seen)
-            && !self.broken(Mutation::R2RolledBackMetadataAccepted)
-    }
-
-    /// To be called after a read of the metadata: raises the alarm once for each version.
-    pub(crate) fn report_rollback(&mut self, actions: &mut Actions) {
-        let Some(found) = self.coordination.state().map(|state| state.version) else { return };
-        let seen = self.meta.state_version();
-        if self.is_rolled_back() && self.rollback_reported != seen {
-            self.rollback_reported = seen;
-            actions.push(Action::Alarm(Alarm::MetadataRolledBack { seen, found }));
-        }
     }
 
     // ---- what others are told ----
@@ -279,19 +261,12 @@ impl Local {
         self.lowering.is_none()
     }
 
-    /// The log is shorter now. Only after an unclean election are the marks beyond it.
-    pub(crate) fn lower_committed_to_log(&mut self) {
-        let end = self.log.durable().end;
-        self.committed = self.committed.min(end);
-        if self.meta.committed() > end {
-            self.meta.set_committed(end);
-        }
-    }
-
     /// The log has begun anew where the leader's begins. What lies below is committed, and gone.
     pub(crate) fn begin_at_log_start(&mut self, actions: &mut Actions) {
         let log_start = self.log.state().log_start;
         self.raise_committed(log_start);
+        // Of the log before, nothing is left to be trimmed.
+        self.trim = None;
         self.meta.set_log_start(log_start);
         self.meta.persist(actions);
     }

@@ -1,5 +1,5 @@
 //! What a replica knows of its own log: where it ends, what of that is durable, and what decides the
-//! next append. The batches themselves are the log's.
+//! next append, among it the producer table (R10). The batches themselves are the log's.
 //!
 //! ```text
 //!            append                 cut or reset, once quiet

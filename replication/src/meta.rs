@@ -7,7 +7,8 @@ use crate::action::{Action, Actions};
 /// The meta as it is to be, and how far that is durable.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Meta {
-    /// Invariant: promise, log start and state version never fall.
+    /// Invariant: promise and state version never fall; log start and committed mark only where an unclean
+    /// election has a log cut below them.
     current: PartitionMeta,
     /// Number of the last version that was handed out to be written.
     written: u64,
@@ -47,14 +48,13 @@ impl Meta {
         self.set(|meta| &mut meta.promised_epoch, epoch);
     }
 
-    /// Only an unclean election makes it fall.
+    /// The copy of the committed mark.
     pub(crate) fn set_committed(&mut self, committed: Offset) {
         self.set(|meta| &mut meta.committed, committed);
     }
 
-    /// A lower one changes nothing.
+    /// The log start, which falls only with a log that begins anew from nothing.
     pub(crate) fn set_log_start(&mut self, log_start: Offset) {
-        let log_start = log_start.max(self.current.log_start);
         self.set(|meta| &mut meta.log_start, log_start);
     }
 

@@ -5,18 +5,18 @@ use crate::action::{Action, Actions, CommandRefusal};
 use crate::event::Token;
 use crate::local::Local;
 use crate::metadata::{
-    Guard, LeaderGuard, LeaderWrite, PartitionState, Transaction, TransactionKind, UncleanElection,
+    LeaderGuard, LeaderWrite, PartitionState, Transaction, TransactionKind, UncleanElection,
 };
 use crate::replica::Replica;
 
 impl Replica {
-    /// R2: the metadata are right as they are. Their version is lifted above all that this replica saw;
+    /// R2: the state is right as this replica knows it. Its version is lifted above all that this replica saw;
     /// one that saw more says so in its turn.
     pub(crate) fn confirm_metadata(&mut self, token: Token, actions: &mut Actions) {
-        let change = |local: &Local, state: &PartitionState| {
-            let seen = local.meta.state_version();
+        let change = |local: &Local| {
             let kind = TransactionKind::ConfirmMetadata;
-            let confirmed = (kind, LeaderWrite::Keep, state.with_version_above(seen));
+            let state = local.confirmed_state().ok_or(CommandRefusal::MetadataChanged)?;
+            let confirmed = (kind, LeaderWrite::Keep, state);
             local.is_rolled_back().then_some(confirmed).ok_or(CommandRefusal::NothingToConfirm)
         };
         self.order(token, change, actions);
@@ -25,7 +25,8 @@ impl Replica {
     /// R5: this replica is to lead with the log that it has. Recorded with the range that may be lost, so
     /// that replicas which hold more may cut it, and readers are told.
     pub(crate) fn elect_unclean(&mut self, token: Token, actions: &mut Actions) {
-        let change = |local: &Local, state: &PartitionState| {
+        let change = |local: &Local| {
+            let state = local.coordination.state().ok_or(CommandRefusal::MetadataChanged)?;
             let lease = local.valid_lease().ok_or(CommandRefusal::MetadataChanged)?;
             if !local.log.is_quiet() || local.is_halted() || local.is_rolled_back() {
                 return Err(CommandRefusal::Busy);
@@ -48,24 +49,20 @@ impl Replica {
         token: Token,
         change: impl FnOnce(
             &Local,
-            &PartitionState,
         )
             -> Result<(TransactionKind, LeaderWrite, PartitionState), CommandRefusal>,
         actions: &mut Actions,
     ) {
-        let changed = match (self.local.coordination.state(), self.local.valid_lease()) {
-            (Some(_), Some(_)) if self.local.coordination.is_busy() => Err(CommandRefusal::Busy),
-            (Some(state), Some(lease)) => change(&self.local, state).map(|it| (it, lease)),
+        let coordination = &self.local.coordination;
+        let changed = match self.local.valid_lease() {
+            Some(_) if coordination.is_busy() => Err(CommandRefusal::Busy),
+            Some(lease) if coordination.is_known() => change(&self.local).map(|it| (it, lease)),
             _ => Err(CommandRefusal::MetadataChanged),
         };
         match changed {
             Ok(((kind, leader, state), lease)) => {
                 self.command = Some(token);
-                let guard = Guard {
-                    leader: LeaderGuard::Any,
-                    state_modified: self.local.coordination.state_modified(),
-                    node_created: lease.node_created,
-                };
+                let guard = self.local.guard(lease, LeaderGuard::Any);
                 let transaction =
                     Transaction { kind, guard, leader, state: Some(state), report: None };
                 self.local.coordination.submit(transaction, actions);

@@ -135,6 +135,18 @@ mod tests {
         assert_eq!((placed[0].voters.len(), placed[0].copies.len()), (5, 2));
     }
 
+    /// R1: load that is there already counts, and equal loads give equal places.
+    #[test]
+    fn idle_nodes_come_first_and_whoever_leads_least_leads() {
+        let load = |node, replicas, leads| NodeLoad { node: NodeId::new(node), replicas, leads };
+        let mut nodes = [load(1, 9, 0), load(2, 3, 3), load(3, 3, 0), load(4, 2, 2)];
+        let placed = place(&mut nodes, 1, ReplicationFactor::Replicas(3)).unwrap();
+        assert_eq!(placed[0].voters, [3, 4, 2].map(NodeId::new));
+        let after = |node| nodes.iter().find(|load| load.node == NodeId::new(node)).copied();
+        assert_eq!(after(3), Some(load(3, 4, 1)));
+        assert_eq!(after(1), Some(load(1, 9, 0)));
+    }
+
     #[test]
     fn more_replicas_than_nodes_or_none_at_all_are_refused() {
         let wanted = |count| place(&mut idle(2), 1, ReplicationFactor::Replicas(count));

@@ -47,6 +47,11 @@ impl<'a> Voters<'a> {
         })
     }
 
+    /// As many as can hold a write whatever becomes of a change: the voters of the smallest set.
+    pub(crate) fn count(self) -> usize {
+        self.sets().map(<[Member]>::len).min().unwrap_or(0)
+    }
+
     /// The largest Q of the sets.
     pub(crate) fn quorum(self) -> usize {
         self.sets().map(|set| majority(set.len())).max().unwrap_or(1)
@@ -58,29 +63,21 @@ impl<'a> Voters<'a> {
     }
 }
 
+/// Nothing, of a set with more voters than there may be.
 fn held_by_majority(set: &[Member], position: impl Fn(Member) -> Position) -> Position {
     let mut held = [Position::ZERO; VOTERS_MAX];
-    let count = set.len().min(VOTERS_MAX);
+    let Some(held) = held.get_mut(..set.len()) else { return Position::ZERO };
     for (place, member) in held.iter_mut().zip(set) {
         *place = position(*member);
     }
-    let held = &mut held[..count];
     held.sort_unstable_by(|a, b| b.cmp(a));
-    held.get(majority(count) - 1).copied().unwrap_or_default()
+    held.get(majority(set.len()) - 1).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_format::{Epoch, NodeId, Offset, ReplicaId};
-
-    fn members(nodes: &[u32]) -> Vec<Member> {
-        let member = |&node: &u32| Member {
-            node: NodeId::new(node),
-            replica: ReplicaId::from_u128(node.into()),
-        };
-        nodes.iter().map(member).collect()
-    }
+    use forebay_format::{Epoch, NodeId, Offset};
 
     fn held(state: &PartitionState, ends: &[(u32, u64)]) -> u64 {
         let position = |member: Member| {
@@ -104,13 +101,18 @@ mod tests {
         for (ends, expected) in table {
             let ends: Vec<(u32, u64)> = (1..).zip(ends.iter().copied()).collect();
             let nodes: Vec<u32> = ends.iter().map(|(node, _)| *node).collect();
-            assert_eq!(held(&PartitionState::first(members(&nodes)), &ends), expected, "{ends:?}");
+            assert_eq!(
+                held(&PartitionState::first(Member::of_nodes(&nodes)), &ends),
+                expected,
+                "{ends:?}"
+            );
         }
     }
 
     #[test]
     fn unresolved_change_needs_both_majorities() {
-        let state = PartitionState::first(members(&[1, 2, 3])).with_next(members(&[3, 4, 5]));
+        let state = PartitionState::first(Member::of_nodes(&[1, 2, 3]))
+            .with_next(Member::of_nodes(&[3, 4, 5]));
         assert_eq!(held(&state, &[(1, 9), (2, 9), (3, 9)]), 0);
         assert_eq!(held(&state, &[(1, 9), (2, 9), (3, 9), (4, 4)]), 4);
         assert_eq!(held(&state, &[(3, 9), (4, 9), (5, 9)]), 0);
@@ -119,6 +121,6 @@ mod tests {
             |nodes: &'static [u32]| move |member: Member| nodes.contains(&member.node.get());
         assert!(!voters.has_majority(0, among(&[1, 2, 3])));
         assert!(voters.has_majority(0, among(&[1, 3, 4])));
-        assert_eq!(voters.iter().count(), 5);
+        assert_eq!((voters.iter().count(), voters.count(), voters.quorum()), (5, 3, 2));
     }
 }

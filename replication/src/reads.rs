@@ -24,7 +24,10 @@ pub(crate) fn answer(local: &Local, leader: Option<NodeId>, request: &ReadReques
     if request.offset < state.log_start {
         return ReadAnswer::BelowLogStart { log_start: state.log_start };
     }
-    if request.offset < upto {
+    // A reader of a newer epoch is ahead, wherever its offset lies: after an unclean election, what this log
+    // holds there may be what was given up.
+    let ahead = request.epoch > state.position().epoch;
+    if request.offset < upto && (!ahead || local.broken(Mutation::R13LineageIgnored)) {
         return ReadAnswer::Readable { upto };
     }
     ReadAnswer::Ahead { committed: upto, leader }

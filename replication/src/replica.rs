@@ -9,7 +9,7 @@
 //!        fenced by a higher epoch (R4), lease over (R3), leader key gone (R2), handed over
 //! ```
 
-use forebay_format::{LogState, NodeId, Offset, Position, ReplicaId};
+use forebay_format::{Epoch, LogState, NodeId, Offset, Position, ReplicaId};
 
 use crate::action::{Action, Actions, Answer, CommandRefusal, Part, WriteRefusal};
 use crate::claim::Claim;
@@ -34,6 +34,7 @@ pub struct Replica {
     pub(crate) command: Option<Token>,
 }
 
+/// The part that a replica plays, with the machine for it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Role {
     Follower(Follower),
@@ -96,7 +97,7 @@ impl Replica {
     }
 
     /// The highest epoch that it has promised; perhaps not durably yet.
-    pub fn promised(&self) -> forebay_format::Epoch {
+    pub fn promised(&self) -> Epoch {
         self.local.meta.promised()
     }
 
@@ -150,15 +151,14 @@ impl Replica {
     }
 
     fn on_observed(&mut self, observation: Observation, actions: &mut Actions) {
+        let source = observation.source;
         let (news, resolved) = self.local.coordination.observe(observation, actions);
         self.on_resolved(resolved, actions);
         if !news {
             return;
         }
-        if let Some(version) = self.local.coordination.state().map(|state| state.version) {
-            self.local.saw_state_version(version, actions);
-        }
-        self.local.report_rollback(actions);
+        self.local.remember_state(actions);
+        self.local.report_rollback(source, actions);
         match &mut self.role {
             Role::Follower(_) => self.consider_claim(actions),
             Role::Candidate(candidate) => {
@@ -179,9 +179,7 @@ impl Replica {
 
     fn on_resolved(&mut self, resolved: Option<Resolved>, actions: &mut Actions) {
         let Some(resolved) = resolved else { return };
-        if let Some(version) = self.local.coordination.state().map(|state| state.version) {
-            self.local.saw_state_version(version, actions);
-        }
+        self.local.remember_state(actions);
         if let Some(token) = self.command.take() {
             let changed = CommandRefusal::MetadataChanged;
             let answer = if resolved.applied { Ok(()) } else { Err(changed) };
@@ -218,7 +216,10 @@ impl Replica {
     fn run(&mut self, unclean: bool, actions: &mut Actions) {
         self.step_down(Instant::ZERO, actions);
         let epoch = self.local.coordination.state().map(|state| state.epoch).unwrap_or_default();
-        if self.local.valid_lease().is_none() {
+        // The lease may have ended while the transaction was under way, and another have begun. And where
+        // somebody has seen a newer state, this epoch is over.
+        let holds = self.local.valid_lease().is_some() && self.local.holds_leader_key();
+        if !holds || self.local.is_rolled_back() {
             return;
         }
         let candidate = Candidate::begin(&mut self.local, epoch, unclean, actions);
@@ -264,13 +265,11 @@ impl Replica {
             }
             LogEvent::CutDone(log) => {
                 if self.local.log.on_rewritten(*log) {
-                    self.local.lower_committed_to_log();
                     self.on_rewritten(actions);
                 }
             }
             LogEvent::ResetDone(log) => {
                 if self.local.log.on_rewritten(*log) {
-                    self.local.lower_committed_to_log();
                     self.local.begin_at_log_start(actions);
                     self.on_rewritten(actions);
                 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use forebay_format::NodeId;
 use forebay_replication::metadata::{
-    Guard, Incarnation, Keyed, LeaderGuard, LeaderKey, LeaderWrite, Member, Observation,
-    ObservationSource, Outcome, PartitionState, Revision, Transaction,
+    Guard, Incarnation, Keyed, LeaderKey, LeaderWrite, Member, Observation, ObservationSource,
+    Outcome, PartitionState, Revision, Transaction,
 };
 
 /// Revisions are so far apart that those after a restore can lie between those before: they go back, and
@@ -80,9 +80,9 @@ impl Etcd {
         self.state.as_ref().map(|state| &state.value)
     }
 
-    /// When the state was last written.
-    pub(crate) fn state_modified(&self) -> Revision {
-        self.state.as_ref().map_or(Revision::ABSENT, |state| state.modified)
+    /// The state, and when it was last written.
+    pub(crate) const fn keyed_state(&self) -> Option<&Keyed<PartitionState>> {
+        self.state.as_ref()
     }
 
     /// How often it was restored.
@@ -186,15 +186,9 @@ impl Etcd {
     }
 
     fn holds(&self, node: NodeId, guard: &Guard) -> bool {
-        let leader = self.leader.as_ref().map(|(key, _)| key.created);
-        let leader_holds = match guard.leader {
-            LeaderGuard::Any => true,
-            LeaderGuard::Absent => leader.is_none(),
-            LeaderGuard::CreatedAt(created) => leader == Some(created),
-        };
-        let modified = self.state_modified();
-        let created = self.nodes.get(&node).map(|key| key.created);
-        leader_holds && modified == guard.state_modified && created == Some(guard.node_created)
+        let leader = self.leader.as_ref().map(|(key, _)| key);
+        let life = |key: &NodeKey| (Incarnation::new(key.lease.0), key.created);
+        guard.holds(leader, self.state.as_ref(), self.nodes.get(&node).map(life))
     }
 
     /// All keys of the partition at this moment.
@@ -256,7 +250,7 @@ pub(crate) struct Granted {
 #[cfg(test)]
 mod tests {
     use forebay_format::ReplicaId;
-    use forebay_replication::metadata::TransactionKind;
+    use forebay_replication::metadata::{LeaderGuard, TransactionKind};
 
     use super::*;
 
@@ -264,12 +258,17 @@ mod tests {
         NodeId::new(number)
     }
 
-    fn take_over(granted: Granted, leader: LeaderGuard, state_modified: Revision) -> Transaction {
+    fn take_over(
+        granted: Granted,
+        leader: LeaderGuard,
+        state: Option<Keyed<PartitionState>>,
+    ) -> Transaction {
         let member = Member { node: node(1), replica: ReplicaId::from_u128(1) };
+        let Granted { incarnation, node_created, .. } = granted;
         Transaction {
             kind: TransactionKind::TakeOver,
-            guard: Guard { leader, state_modified, node_created: granted.node_created },
-            leader: LeaderWrite::Put(LeaderKey { node: node(1), incarnation: granted.incarnation }),
+            guard: Guard { leader, state, incarnation, node_created },
+            leader: LeaderWrite::Put(LeaderKey { node: node(1), incarnation }),
             state: Some(PartitionState::first(vec![member])),
             report: None,
         }
@@ -279,21 +278,22 @@ mod tests {
     fn transaction_is_carried_out_only_while_its_guard_holds() {
         let mut etcd = Etcd::new(vec![node(1)]);
         let granted = etcd.grant(node(1), 1000, 0);
-        let first = take_over(granted, LeaderGuard::Absent, Revision::ABSENT);
-        let Outcome::Committed(revision) = etcd.transact(node(1), &first) else { panic!() };
+        let first = take_over(granted, LeaderGuard::Absent, None);
+        assert!(matches!(etcd.transact(node(1), &first), Outcome::Committed(_)));
         assert_eq!(etcd.leader(), Some(node(1)));
         assert_eq!(etcd.transact(node(1), &first), Outcome::Conflict, "there is a leader now");
-        let stale = take_over(granted, LeaderGuard::Any, Revision::ABSENT);
+        let stale = take_over(granted, LeaderGuard::Any, None);
         assert_eq!(
             etcd.transact(node(1), &stale),
             Outcome::Conflict,
             "the state was written since"
         );
-        let fresh = take_over(granted, LeaderGuard::CreatedAt(revision), revision);
+        let key = etcd.leader.as_ref().map(|(key, _)| key.clone()).expect("a leader");
+        let fresh = take_over(granted, LeaderGuard::Is(key), etcd.state.clone());
         assert!(matches!(etcd.transact(node(1), &fresh), Outcome::Committed(_)));
         let old_life = granted;
         etcd.grant(node(1), 1000, 0);
-        let late = take_over(old_life, LeaderGuard::Any, Revision::new(revision.get() + 1));
+        let late = take_over(old_life, LeaderGuard::Any, etcd.state.clone());
         assert_eq!(etcd.transact(node(1), &late), Outcome::Conflict, "the lease is another");
     }
 
@@ -301,7 +301,7 @@ mod tests {
     fn leader_key_goes_with_the_lease_and_not_before() {
         let mut etcd = Etcd::new(vec![node(1)]);
         let granted = etcd.grant(node(1), 1000, 0);
-        let first = take_over(granted, LeaderGuard::Absent, Revision::ABSENT);
+        let first = take_over(granted, LeaderGuard::Absent, None);
         assert!(matches!(etcd.transact(node(1), &first), Outcome::Committed(_)));
         assert_eq!(etcd.keep_alive(granted.lease, 600), Some(1000));
         assert_eq!(etcd.expired(1599), []);

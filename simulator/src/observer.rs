@@ -48,6 +48,8 @@ pub(crate) struct Observer {
     synced: BTreeMap<(Offset, u64), Vec<(Voter, usize)>>,
     /// How long the history was when a node learnt of the shared state last.
     learnt: BTreeMap<NodeId, usize>,
+    /// Where the logs began that are lost with their disks.
+    lost: Vec<(Voter, Offset)>,
     /// What was committed at each offset first, until an unclean election gives it up.
     committed: BTreeMap<Offset, (Epoch, Value)>,
     unclean: usize,
@@ -59,6 +61,7 @@ impl Observer {
             history: History::new(),
             synced: BTreeMap::new(),
             learnt: BTreeMap::new(),
+            lost: Vec::new(),
             committed: BTreeMap::new(),
             unclean: 0,
         }
@@ -83,6 +86,11 @@ impl Observer {
                 synced.push((by, self.history.len()));
             }
         }
+    }
+
+    /// The disk of a replica, with a log that begins there, is about to be lost.
+    pub(crate) fn lost(&mut self, replica: Voter, begins: Offset) {
+        self.lost.push((replica, begins));
     }
 
     /// Who has ever synced this batch at this offset.
@@ -142,7 +150,7 @@ impl Observer {
         let synced_before = before.map(|(voter, _)| *voter).collect();
         let mut synced_on: Vec<_> = synced.iter().map(|(voter, _)| *voter).collect();
         // A replica whose log begins above it was given a log without it, because it was trimmed.
-        let above = disks.iter().filter(|(_, begins)| *begins > base_offset);
+        let above = disks.iter().chain(&self.lost).filter(|(_, begins)| *begins > base_offset);
         synced_on.extend(above.map(|(replica, _)| *replica));
         self.add(at_ms, Event::Copies { attempt, synced_on, synced_before });
     }

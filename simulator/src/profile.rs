@@ -1,6 +1,6 @@
 //! What kind of world a seed has. Every seed draws its own mixture: a world that has a little of everything
 //! rarely has much of anything, and some mistakes show only where one thing is heavy and another
-//! is absent. Half of the seeds draw from everything, the others are of a [`Temper`].
+//! is absent. Two in five seeds draw from everything, the others are of a [`Temper`].
 
 use forebay_replication::Config;
 
@@ -18,6 +18,8 @@ pub(crate) enum Temper {
     Haunted,
     /// Processes and whole clusters lose power, most of all where something was promised just now.
     Crashing,
+    /// What the metadata store answers comes late, and now and then nothing reaches it: leases run out.
+    Expiring,
     /// The metadata store is slow, silent about transactions, and restored from old snapshots.
     Forgetful,
     /// Disks are lost and members change.
@@ -39,8 +41,10 @@ pub(crate) struct Profile {
     pub(crate) network: NetworkProfile,
     /// An fsync takes up to so long.
     pub(crate) fsync_ms_max: u64,
-    /// An answer of the metadata store takes up to so long.
+    /// A request takes up to so long to the metadata store...
     pub(crate) store_ms_max: u64,
+    /// ...and an answer to come back.
+    pub(crate) store_answer_ms_max: u64,
     pub(crate) clients: ClientProfile,
     pub(crate) operator: OperatorProfile,
     /// In so many of a thousand cases a process dies just after it has promised or acknowledged something.
@@ -94,16 +98,19 @@ pub(crate) struct OperatorProfile {
     pub(crate) copies: u64,
     pub(crate) advance_log_start: u64,
     pub(crate) elect_unclean: u64,
+    /// In so many of a thousand turns it looks whether metadata wait to be confirmed.
+    pub(crate) confirms_per_mille: u64,
 }
 
 impl Profile {
     pub(crate) fn draw(random: &mut Random) -> Self {
         let temper = random.weighted(&[
-            (Temper::Mixed, 50),
+            (Temper::Mixed, 41),
             (Temper::Parted, 12),
             (Temper::Haunted, 12),
             (Temper::Crashing, 8),
-            (Temper::Forgetful, 8),
+            (Temper::Expiring, 6),
+            (Temper::Forgetful, 11),
             (Temper::Moving, 8),
             (Temper::Sabotaged, 2),
         ]);
@@ -113,6 +120,7 @@ impl Profile {
             4 => random.weighted(&[(3, 3), (4, 1)]),
             _ => random.weighted(&[(3, 2), (5, 3)]),
         };
+        let store_ms_max = *random.pick(&[5, 20, 100, 600]);
         let lease_ttl_ms = *random.pick(&[2_000, 3_000, 5_000]);
         let mut profile = Self {
             temper,
@@ -127,7 +135,8 @@ impl Profile {
                 doubled_per_mille: *random.pick(&[0, 0, 5, 30]),
             },
             fsync_ms_max: *random.pick(&[2, 10, 40, 150]),
-            store_ms_max: *random.pick(&[5, 20, 100, 600]),
+            store_ms_max,
+            store_answer_ms_max: store_ms_max,
             clients: clients(random),
             operator: operator(random),
             death_after_promise_per_mille: *random.pick(&[0, 0, 1, 3]),
@@ -170,6 +179,7 @@ impl Profile {
                 self.network.delay_ms_max = 20;
                 self.fsync_ms_max = *random.pick(&[10, 40, 150]);
                 self.store_ms_max = *random.pick(&[20, 20, 1_000]);
+                self.store_answer_ms_max = self.store_ms_max;
                 self.config.live_timeout_ms = 10_000;
                 self.config.metadata_poll_ms = 5_000;
                 self.fault_gap_ms_max = 1_500;
@@ -181,6 +191,18 @@ impl Profile {
                 self.config.mark_copy_ms = 1_000;
                 self.down_ms_max = 300;
             }
+            Temper::Expiring => {
+                busy(&mut self.clients);
+                self.clients.concerns = [0, 3, 2, 1, 1];
+                // A third of the lease is what a keep-alive has to be answered in, a quarter is the margin: an
+                // answer that comes between the two is the one that counts.
+                self.lease_ttl_ms = 5_000;
+                (self.store_ms_max, self.store_answer_ms_max) = (20, 1_900);
+                self.config.heartbeat_ms = 200;
+                self.fault_gap_ms_max = 3_000;
+                self.fault_ms_max = 15_000;
+                self.faults_wanted = random.between(15, 30);
+            }
             Temper::Forgetful => {
                 // Whoever waits for that is not caught up in time.
                 self.config.resign_after_ms = 100_000;
@@ -188,6 +210,9 @@ impl Profile {
                 self.clients.concerns = [0, 1, 1, 5, 1];
                 self.operator.reassign = 0;
                 self.operator.copies = 0;
+                self.store_ms_max = *random.pick(&[20, 100, 600]);
+                self.store_answer_ms_max = self.store_ms_max;
+                self.operator.confirms_per_mille = 200;
                 self.faults_wanted = random.between(15, 40);
             }
             Temper::Moving => {
@@ -242,6 +267,7 @@ fn operator(random: &mut Random) -> OperatorProfile {
         copies: often(&[0, 0, 1]),
         advance_log_start: often(&[0, 1, 4]),
         elect_unclean: often(&[0, 0, 0, 1]),
+        confirms_per_mille: 1_000,
         pause_ms_max: match random.below(4) {
             0 => None,
             1 => Some(2_000),
@@ -269,6 +295,12 @@ fn faults(temper: Temper, random: &mut Random) -> Vec<(FaultKind, u64)> {
             (Kind::DiskSlow, 30),
             (Kind::MessagesDelayed, 20),
             (Kind::Pause, 20),
+        ],
+        Temper::Expiring => &[
+            (Kind::StoreUnreachable, 80),
+            (Kind::LeaseEndsLate, 10),
+            (Kind::Pause, 10),
+            (Kind::ClockJump, 5),
         ],
         Temper::Crashing => &[(Kind::Crash, 40), (Kind::PowerCut, 40), (Kind::DiskSlow, 20)],
         Temper::Forgetful => &[

@@ -278,3 +278,23 @@ fn change_of_members_needs_both_majorities() {
     assert_eq!(both(false, &[1, 2, 3]), [], "a leader that does not know yet");
     assert_eq!(both(false, &[3, 4, 5]), [Invariant::I1]);
 }
+
+/// A retry may be answered when its original is below the log start already, and who came after that has never
+/// had it.
+#[test]
+fn copies_of_what_lies_below_the_log_start_are_not_asked_for() {
+    let told = |log_start| {
+        let mut story = Story::new();
+        let (from, to) = (Offset::ZERO, Offset::new(1));
+        let records = vec![record_of(1, 0, 5)];
+        story.then(Event::Committed { node: node(1), from, to, records });
+        let to = Offset::new(log_start);
+        story.then(Event::LogStartMoved { node: node(1), to });
+        let attempt = story.sends(&[5], WriteConcern::Replicas(2));
+        let synced_on = voters(&[(1, 11)]);
+        story.acks(attempt, 0).then(copies(attempt, synced_on));
+        story.broken()
+    };
+    assert_eq!(told(1), []);
+    assert_eq!(told(0), [Invariant::I1]);
+}

@@ -85,13 +85,14 @@ fn data_loss_needs_an_unclean_election_that_gave_it_up() {
     without.then(moved(3, Moved::DataLost));
     assert_eq!(without.broken(), [Invariant::I5]);
 
-    let story = |lost_from| {
+    let story = |lost_from, to| {
         let mut story = started();
         let lost_from = Offset::new(lost_from);
         story.then(Event::UncleanElection { epoch: Epoch::new(2), lost_from });
-        story.then(moved(3, Moved::DataLost));
+        story.then(moved(to, Moved::DataLost));
         story.broken()
     };
-    assert_eq!(story(3), []);
-    assert_eq!(story(4), [Invariant::I5]);
+    assert_eq!(story(3, 3), []);
+    assert_eq!(story(4, 3), [Invariant::I5]);
+    assert_eq!(story(3, 9), [Invariant::I5], "what comes next was not lost");
 }

@@ -2,6 +2,7 @@
 
 use super::client::{ClientHeader, check_preamble, malformed};
 use super::error::BatchError;
+use super::meta::BatchMeta;
 use crate::checksum::crc32c;
 use crate::le;
 use crate::limits::{CLIENT_HEADER_BYTES, HEADER_BYTES};
@@ -107,6 +108,12 @@ impl BatchHeader {
             return Err(BatchError::LocalCrc { found, expected: self.local.local_crc });
         }
         Ok(())
+    }
+
+    /// The same without what only this replica's file is concerned with.
+    #[inline]
+    pub fn meta(&self) -> BatchMeta {
+        BatchMeta { client: self.client, leader: self.leader, header_crc: self.header_crc }
     }
 
     /// Length of the batch as it is stored, header included.

@@ -6,7 +6,7 @@ use super::admission::{Admission, ProducerError};
 use super::producer::{Producer, RememberedBatch};
 use crate::batch::{ClientHeader, LeaderFields};
 use crate::ids::ProducerId;
-use crate::limits::PRODUCERS_PER_PARTITION_MAX;
+use crate::limits::{PRODUCER_EXPIRY_MS, PRODUCER_EXPIRY_STEP_MS, PRODUCERS_PER_PARTITION_MAX};
 use crate::numbers::{Sequence, TimestampMs};
 
 /// What is known of the producers of a partition. Equal logs give equal tables.
@@ -63,6 +63,23 @@ impl ProducerTable {
             self.forget_oldest();
         }
         self.producers.insert(client.producer_id, Producer::new(client.producer_epoch, batch));
+    }
+
+    /// Forgets the producers that are due when a batch of append time `now` follows one of `before` (before
+    /// the first batch: [`TimestampMs::MIN`]). To be called for every batch in the order of the log, ahead of
+    /// [`Self::record`]: what is forgotten where is then a function of the log alone, whatever replica reads
+    /// it, and from whatever snapshot on.
+    pub fn expire_between(&mut self, before: TimestampMs, now: TimestampMs) {
+        if Self::is_due_between(before, now) {
+            self.expire(now.saturating_add(-PRODUCER_EXPIRY_MS));
+        }
+    }
+
+    /// Whether [`Self::expire_between`] looks for old producers at all between the two.
+    #[inline]
+    pub fn is_due_between(before: TimestampMs, now: TimestampMs) -> bool {
+        let step = |time: TimestampMs| time.get().div_euclid(PRODUCER_EXPIRY_STEP_MS);
+        step(now) > step(before)
     }
 
     /// Forgets producers whose last batch was appended before `before`. Returns how many.

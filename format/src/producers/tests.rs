@@ -3,7 +3,10 @@
 use super::*;
 use crate::batch::{ClientHeader, Codec, LeaderFields};
 use crate::ids::ProducerId;
-use crate::limits::{BATCHES_REMEMBERED_PER_PRODUCER, PRODUCERS_PER_PARTITION_MAX};
+use crate::limits::{
+    BATCHES_REMEMBERED_PER_PRODUCER, PRODUCER_EXPIRY_MS, PRODUCER_EXPIRY_STEP_MS,
+    PRODUCERS_PER_PARTITION_MAX,
+};
 use crate::numbers::{Epoch, Offset, ProducerEpoch, Sequence, TimestampMs};
 
 pub(super) fn producer(number: u128) -> ProducerId {
@@ -151,6 +154,33 @@ fn producer_expires_by_the_append_time_of_its_last_batch() {
     assert_eq!(table.check(&batch(producer(1), 2, 1)), Ok(Admission::Append));
     let found = table.check(&batch(producer(2), 1, 1));
     assert_eq!(found, Err(ProducerError::UnknownProducer { found: sequence(1) }));
+}
+
+/// A replica that reads on from a snapshot forgets the same as one that has read all: at the first batch of an
+/// hour, whose append time is the only clock.
+#[test]
+fn producers_are_forgotten_where_the_log_passes_an_hour_whoever_reads_it() {
+    const HOUR_MS: i64 = PRODUCER_EXPIRY_STEP_MS;
+    let week = PRODUCER_EXPIRY_MS;
+    let known_after = |times: &[i64]| {
+        let mut table = ProducerTable::new();
+        let mut before = TimestampMs::MIN;
+        for (offset, time) in (0_u64..).zip(times) {
+            let now = TimestampMs::new(*time);
+            table.expire_between(before, now);
+            let id = producer(if offset == 0 { 1 } else { 2 });
+            table.record(&batch(id, offset.saturating_sub(1), 1), &leader(offset, *time));
+            before = now;
+        }
+        table.len()
+    };
+    assert_eq!(known_after(&[10, week]), 2, "not old yet");
+    assert_eq!(known_after(&[10, week, week + HOUR_MS - 1]), 2, "old, but the hour is not over");
+    assert_eq!(known_after(&[10, week, week + HOUR_MS - 1, week + HOUR_MS]), 1);
+    assert_eq!(known_after(&[10, week + 11]), 1, "hours without a batch are over, too");
+    // Before 1970, and where time stands still.
+    assert_eq!(known_after(&[-week, -week, -1]), 2);
+    assert_eq!(known_after(&[-week - 1, -1, 0, 0]), 1);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! R6 ★: the committed mark, and R8: how many are live.
+//! R6 ★: the committed mark. R8: how many are live. R11 ★: whose acknowledgements count.
 
 use forebay_format::{NodeId, Position};
 
 use super::lead::Leader;
+use super::progress::Progress;
 use super::writes::Reached;
 use crate::action::Actions;
 use crate::local::Local;
@@ -31,7 +32,10 @@ impl Leader {
     /// Positions of older epochs are never committed by counting: a later leader may still adopt a log
     /// that does not have them. With the epoch-start batch on Q, none can (R5).
     pub(crate) fn update_commit(&mut self, local: &mut Local, actions: &mut Actions) {
-        let Some(state) = local.coordination.state() else { return };
+        // R2: a state of another time may name other voters.
+        let Some(state) = local.coordination.state().filter(|_| !local.is_rolled_back()) else {
+            return;
+        };
         let voters = Voters::of(state, local.broken(Mutation::R12SingleMajority));
         let held = voters.held(|member| self.durable_on(local, member));
         let of_epoch = held.epoch == self.epoch;
@@ -74,9 +78,9 @@ impl Leader {
         self.writes.answer(&reached, actions);
     }
 
-    /// R8: whether the stream of this voter answered lately.
-    fn is_live(&self, local: &Local, node: NodeId) -> bool {
-        let answered = |peer: &super::progress::Progress| peer.answered_at;
+    /// Whether the stream to this node answered lately.
+    fn answers(&self, local: &Local, node: NodeId) -> bool {
+        let answered = |peer: &Progress| peer.answered_at;
         node == local.node
             || self
                 .peer(node)
@@ -84,19 +88,28 @@ impl Leader {
                 .is_some_and(|at| local.now.ms_since(at) < local.config.live_timeout_ms)
     }
 
-    /// R8: whether a majority is live.
-    pub(super) fn has_live_quorum(&self, local: &Local) -> bool {
+    /// R8: whether this voter is live. A learner in its place is not: it acknowledges nothing that counts.
+    fn is_live(&self, local: &Local, member: Member) -> bool {
+        let is = |peer: &Progress| peer.replica == Some(member.replica);
+        let own = member == local.member();
+        own || (self.peer(member.node).is_some_and(is) && self.answers(local, member.node))
+    }
+
+    /// Whether the nodes of a majority answer, be it learners: one that catches up will be a voter, and only
+    /// this leader can make it one (R11).
+    pub(super) fn reaches_quorum(&self, local: &Local) -> bool {
         let Some(state) = local.coordination.state() else { return false };
-        Voters::of(state, false).has_majority(0, |member| self.is_live(local, member.node))
+        Voters::of(state, false).has_majority(0, |member| self.answers(local, member.node))
     }
 
     /// R8: how many are live and how many must be, when those are too few to admit a write.
     pub(super) fn read_only(&self, local: &Local) -> Option<(usize, usize)> {
         let state = local.coordination.state()?;
         let voters = Voters::of(state, false);
-        let live = voters.iter().filter(|member| self.is_live(local, member.node)).count();
+        let is_live = |member: Member| self.is_live(local, member);
+        let live = voters.iter().filter(|member| is_live(*member)).count();
         let needed = voters.quorum().max(local.config.min_replicas);
-        let few = live < needed || !self.has_live_quorum(local);
+        let few = live < needed || !voters.has_majority(0, is_live);
         (few && !local.broken(Mutation::R8AdmitsWithoutQuorum)).then_some((live, needed))
     }
 }

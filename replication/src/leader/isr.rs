@@ -3,7 +3,7 @@
 use forebay_format::NodeId;
 
 use super::lead::Leader;
-use super::progress::Stage;
+use super::progress::{Progress, Stage};
 use crate::action::Actions;
 use crate::local::Local;
 use crate::metadata::{LeaderWrite, TransactionKind};
@@ -55,8 +55,7 @@ impl Leader {
 
     /// Only who is being replicated to comes in, or it would leave again at once.
     fn is_reachable(&self, local: &Local, node: NodeId) -> bool {
-        let matched =
-            |peer: &super::progress::Progress| peer.stage == Stage::Matched && !peer.broken;
+        let matched = |peer: &Progress| peer.stage == Stage::Matched && !peer.broken;
         node == local.node || self.peer(node).is_some_and(matched)
     }
 }

@@ -1,4 +1,5 @@
-//! The state of a leader, and what time and the metadata do to it.
+//! The state of a leader, and what time and the metadata do to it. R5 ★: its epoch begins with a batch of its
+//! own.
 
 use forebay_format::{BatchMeta, Epoch, LeaderFields, NodeId, Offset, Position, TimestampMs};
 
@@ -28,7 +29,7 @@ pub(crate) struct Leader {
     pub(super) transfer: Option<Transfer>,
     /// A command that is answered when the transaction under way is.
     pub(super) command: Option<Token>,
-    /// Since when fewer than Q voters are live.
+    /// Since when the nodes of fewer than Q voters answer.
     pub(super) lonely_since: Option<Instant>,
     pub(super) next_tick: Instant,
     /// It serves: reported once.
@@ -138,7 +139,7 @@ impl Leader {
     /// R8 does not wait for ever: a leader that cannot reach a quorum, while others perhaps can, lays
     /// leadership down.
     fn resign_when_lonely(&mut self, local: &mut Local, actions: &mut Actions) {
-        let lonely = !self.has_live_quorum(local);
+        let lonely = !self.reaches_quorum(local);
         self.lonely_since = lonely.then(|| self.lonely_since.unwrap_or(local.now));
         let long = self
             .lonely_since
@@ -202,6 +203,8 @@ impl Leader {
     pub(super) fn report_serving(&mut self, actions: &mut Actions) {
         if self.is_serving() && !self.serves {
             self.serves = true;
+            let committed = self.committed;
+            self.peers.iter_mut().for_each(|peer| peer.epoch_began(committed));
             actions.push(Action::Became(Part::Leader(self.epoch)));
         }
     }

@@ -17,10 +17,12 @@ use crate::event::Token;
 use crate::local::Local;
 use crate::metadata::{LeaderWrite, Member, PartitionState, TransactionKind};
 use crate::mutation::Mutation;
-use crate::quorum::{VOTERS_MAX, Voters};
+use crate::quorum::Voters;
+use crate::soundness::{are_distinct, is_sound_set};
 
 impl Leader {
-    /// R12: an operator names the nodes that shall be the voters.
+    /// R12: an operator names the nodes that shall be the voters. Until both sets decide, other ones may be named
+    /// instead: of those named before, one may never come. The nodes that vote already take a change back.
     pub(crate) fn on_reassign(
         &mut self,
         local: &mut Local,
@@ -29,14 +31,15 @@ impl Leader {
         actions: &mut Actions,
     ) {
         let change = |state: &PartitionState| {
-            let distinct = to.iter().enumerate().all(|(at, node)| !to[..at].contains(node));
-            if to.is_empty() || to.len() > VOTERS_MAX || !distinct {
+            if !is_sound_set(&to) {
                 return Err(CommandRefusal::InvalidNodes);
             }
-            if state.target.is_some() || state.next.is_some() {
+            if state.next.is_some() {
                 return Err(CommandRefusal::Busy);
             }
-            Ok(state.with_target(to))
+            let votes = |node: &NodeId| state.member(*node).is_some();
+            let as_it_is = to.len() == state.replicas.len() && to.iter().all(votes);
+            Ok(if as_it_is { state.with_change_resolved() } else { state.with_target(to) })
         };
         self.command_state(local, token, change, actions);
     }
@@ -51,7 +54,7 @@ impl Leader {
     ) {
         let change = |state: &PartitionState| {
             let votes = |node: &NodeId| state.member(*node).is_some();
-            if to.iter().any(votes) {
+            if to.iter().any(votes) || !are_distinct(&to) {
                 return Err(CommandRefusal::InvalidNodes);
             }
             Ok(state.with_copies(to))
@@ -87,22 +90,26 @@ impl Leader {
         if node == local.node {
             return Some(local.member());
         }
-        let peer = self.peer(node)?;
-        let holds = peer.durable >= self.committed || local.broken(Mutation::R11EnteredBehind);
-        peer.replica.filter(|_| holds).map(|replica| Member { node, replica })
+        let peer = self.peer(node).filter(|peer| peer.durable >= self.committed)?;
+        peer.replica.map(|replica| Member { node, replica })
+    }
+
+    /// The learner on the node of a voter, if it holds everything that was committed when it was met.
+    fn learner_for(&self, local: &Local, voter: Member) -> Option<Member> {
+        let broken = local.broken(Mutation::R11EnteredBehind);
+        let peer = self.peer(voter.node).filter(|peer| peer.holds_what_it_owes() || broken)?;
+        let replica = peer.replica.filter(|replica| *replica != voter.replica)?;
+        Some(Member { replica, ..voter })
     }
 
     /// R11 ★: enters a learner in the place of the replica whose disk was lost. Only when this epoch's
     /// first batch is committed, without which the mark is an older leader's, and only if it holds
-    /// everything up to that mark. What is committed meanwhile is on Q of the others: acknowledgements of
-    /// the replica that it replaces are void since the learner was met.
+    /// everything up to the mark as it was when the learner was met. What is committed since then is on Q of
+    /// the others: acknowledgements of the replica that it replaces are void from that moment.
     pub(super) fn enter_learner(&self, local: &mut Local, actions: &mut Actions) -> bool {
         let Some(state) = local.coordination.state() else { return false };
         let voters = Voters::of(state, false);
-        let learner = voters
-            .iter()
-            .find_map(|member| self.caught_up(local, member.node).filter(|found| *found != member));
-        let Some(learner) = learner.filter(|learner| learner.node != local.node) else {
+        let Some(learner) = voters.iter().find_map(|voter| self.learner_for(local, voter)) else {
             return false;
         };
         let state = state.with_replica(learner);

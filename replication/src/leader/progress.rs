@@ -1,4 +1,5 @@
-//! R14: how far the leader has come with one other replica, from its first word to live.
+//! R14: how far the leader has come with one other replica, from its first word to live. R11 ★: another replica on
+//! that node begins at nothing.
 //!
 //! ```text
 //!             Fenced: the logs part here          Appended              all sent
@@ -28,6 +29,9 @@ pub(crate) struct Progress {
     pub(crate) stage: Stage,
     /// Durable there. Invariant: only grows, and is a position of this leader's log.
     pub(crate) durable: Position,
+    /// R11: what was committed when the leader met it, or when the epoch began. What is committed after that
+    /// is on Q without whomever it takes the place of, as that one's acknowledgements are void since.
+    pub(crate) owes: Position,
     /// Where the next batch that is sent begins. Invariant: a position of this leader's log.
     pub(crate) sent: Position,
     /// Where the reading of the log begins that is under way on its behalf. Its acknowledgement may come
@@ -65,6 +69,7 @@ impl Progress {
             replica: None,
             stage: Stage::Silent,
             durable: Position::ZERO,
+            owes: Position::ZERO,
             sent: Position::ZERO,
             sending: None,
             starved: false,
@@ -78,13 +83,25 @@ impl Progress {
         }
     }
 
-    /// It has said who it is. R11 ★: another replica in the place of the one before has nothing of what
-    /// that one had acknowledged.
-    pub(crate) fn identify(&mut self, replica: ReplicaId) {
+    /// It has said who it is, when everything up to `committed` was. R11 ★: another replica in the place of the
+    /// one before has nothing of what that one had acknowledged.
+    pub(crate) fn identify(&mut self, replica: ReplicaId, committed: Position) {
         if self.replica != Some(replica) {
             self.replica = Some(replica);
             self.durable = Position::ZERO;
+            self.owes = committed;
         }
+    }
+
+    /// R11: the epoch has begun, and with it everything up to `committed` is. What a predecessor had committed was
+    /// not known before.
+    pub(crate) fn epoch_began(&mut self, committed: Position) {
+        self.owes = self.owes.max(committed);
+    }
+
+    /// R11: whether it may take a voter's place. Under load it may never hold all that is committed by now.
+    pub(crate) fn holds_what_it_owes(&self) -> bool {
+        self.durable >= self.owes
     }
 
     /// Where its log and the leader's part is known; batches are sent from there on once it has cut.
@@ -151,5 +168,104 @@ impl Progress {
     pub(crate) fn is_catching_up(&self, end: Position) -> bool {
         let lag = end.end.checked_sub(self.sent.end).unwrap_or(0);
         !self.live || lag > LIVE_LAG_RECORDS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_format::{Epoch, Offset};
+
+    use super::*;
+
+    fn end(end: u64) -> Position {
+        Position::new(Epoch::new(1), Offset::new(end))
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_ms(ms)
+    }
+
+    /// A replica that has nothing of a log, and has said so.
+    fn matched() -> Progress {
+        let mut peer = Progress::new(NodeId::new(2), at(0));
+        peer.identify(ReplicaId::from_u128(2), Position::ZERO);
+        peer.match_at(Position::ZERO, at(0));
+        peer.acknowledge(Position::ZERO, end(100), at(0));
+        peer
+    }
+
+    #[test]
+    fn readings_follow_one_another_without_a_gap_until_the_replica_is_live() {
+        let mut peer = matched();
+        assert!(peer.is_catching_up(end(100)));
+        peer.sending = Some(peer.sent);
+        assert!(!peer.on_sent(end(40), end(90), end(100)), "no such reading is under way");
+        assert!(peer.on_sent(Position::ZERO, end(60), end(100)));
+        assert_eq!((peer.sent, peer.sending, peer.live), (end(60), None, false));
+        // Its acknowledgement may overtake word that the reading was sent.
+        peer.sending = Some(end(60));
+        peer.acknowledge(end(80), end(100), at(1));
+        assert!(peer.on_sent(end(60), end(80), end(100)));
+        peer.sending = Some(end(80));
+        assert!(peer.on_sent(end(80), end(100), end(100)));
+        assert!(peer.live && !peer.is_catching_up(end(100)));
+        let far = end(100 + LIVE_LAG_RECORDS_MAX);
+        assert!(!peer.is_catching_up(far) && peer.is_catching_up(end(far.end.get() + 1)));
+    }
+
+    #[test]
+    fn reading_that_finds_nothing_starves_and_what_is_lost_is_sent_again() {
+        let mut peer = matched();
+        peer.sending = Some(Position::ZERO);
+        assert!(!peer.on_sent(Position::ZERO, Position::ZERO, end(100)));
+        assert!(peer.starved, "the log goes on, and what follows is gone");
+        let mut peer = matched();
+        peer.sending = Some(Position::ZERO);
+        assert!(peer.on_sent(Position::ZERO, end(60), end(100)));
+        peer.acknowledge(end(20), end(100), at(5));
+        peer.rewind(at(6));
+        assert_eq!((peer.sent, peer.moved_at), (end(20), at(6)));
+    }
+
+    #[test]
+    fn other_replica_on_the_node_has_nothing_of_what_was_acknowledged_before() {
+        let mut peer = matched();
+        peer.acknowledge(end(70), end(100), at(1));
+        peer.identify(ReplicaId::from_u128(2), end(80));
+        assert_eq!((peer.durable, peer.owes), (end(70), Position::ZERO));
+        peer.identify(ReplicaId::from_u128(3), end(90));
+        assert_eq!((peer.durable, peer.owes), (Position::ZERO, end(90)));
+    }
+
+    #[test]
+    fn learner_owes_what_was_committed_when_it_was_met_or_when_the_epoch_began() {
+        let mut peer = matched();
+        peer.epoch_began(end(50));
+        peer.acknowledge(end(49), end(100), at(1));
+        assert!(!peer.holds_what_it_owes());
+        peer.acknowledge(end(50), end(100), at(1));
+        assert!(peer.holds_what_it_owes());
+        peer.identify(ReplicaId::from_u128(3), end(70));
+        peer.acknowledge(end(69), end(100), at(1));
+        assert!(!peer.holds_what_it_owes());
+        peer.acknowledge(end(70), end(100), at(1));
+        assert!(peer.holds_what_it_owes());
+    }
+
+    /// R7: under steady load nobody is ever at the very end.
+    #[test]
+    fn whoever_has_what_there_was_when_it_answered_last_was_caught_up_then() {
+        let mut peer = matched();
+        peer.acknowledge(end(90), end(100), at(1_000));
+        peer.acknowledge(end(190), end(200), at(2_000));
+        assert_eq!(peer.caught_up_at, at(0), "it has the 100 that there were at 0");
+        peer.acknowledge(end(290), end(300), at(3_000));
+        assert_eq!(peer.caught_up_at, at(2_000));
+        peer.broken = true;
+        peer.acknowledge(end(299), end(310), at(4_000));
+        assert!(peer.broken, "it lacks one of the 300");
+        peer.acknowledge(end(310), end(310), at(5_000));
+        assert!(!peer.broken);
+        assert_eq!(peer.caught_up_at, at(5_000));
     }
 }

@@ -26,6 +26,8 @@ impl Leader {
                 self.answer_writes(local, actions);
             }
             Ok(Admission::Append) => {
+                // It would have the position of the batch before, which tells two logs apart.
+                assert!(!proposal.batch.control, "a control batch is a leader's own");
                 let fields = self.stamp(local, &proposal);
                 let batch = BatchMeta::stamp(proposal.batch, fields);
                 local.log.append(vec![batch], &local.config, true, actions);
@@ -53,8 +55,7 @@ impl Leader {
         if !serving || self.transfer.is_some() || !leased || local.is_halted() {
             return Err(WriteRefusal::NotServing);
         }
-        let voters =
-            local.coordination.state().map_or(0, |state| Voters::of(state, false).iter().count());
+        let voters = local.coordination.state().map_or(0, |state| Voters::of(state, false).count());
         if let WriteConcern::Replicas(n) = proposal.concern
             && (n == 0 || usize::from(n) > voters)
         {

@@ -1,6 +1,7 @@
-//! What the leader says to the other replicas, and what it makes of their answers.
+//! What the leader says to the other replicas, and what it makes of their answers. R9: it tells each where their
+//! logs part.
 
-use forebay_format::{NodeId, Position};
+use forebay_format::{Epoch, NodeId, Position, ReplicaId};
 
 use super::lead::Leader;
 use super::progress::{Progress, Stage};
@@ -93,8 +94,9 @@ impl Leader {
         if report.log_start <= common.end {
             self.log_start_reported = self.log_start_reported.max(report.log_start);
         }
+        let committed = self.committed;
         let Some(peer) = self.peer_mut(from) else { return };
-        peer.identify(report.replica);
+        peer.identify(report.replica, committed);
         peer.answered_at = Some(local.now);
         peer.match_at(common, local.now);
         let asked = report.position;
@@ -108,7 +110,7 @@ impl Leader {
         &mut self,
         local: &mut Local,
         from: NodeId,
-        (replica, appended, durable): (forebay_format::ReplicaId, Position, Position),
+        (replica, appended, durable): (ReplicaId, Position, Position),
         actions: &mut Actions,
     ) {
         let end = local.log.appended();
@@ -204,18 +206,13 @@ impl Leader {
     }
 }
 
-fn fence(epoch: forebay_format::Epoch, local: &Local) -> Message {
+fn fence(epoch: Epoch, local: &Local) -> Message {
     let state_version = local.coordination.state().map_or(0, |state| state.version);
     Message::Fence { epoch, established: true, state_version }
 }
 
 /// An append without batches: the marks.
-fn envelope(
-    epoch: forebay_format::Epoch,
-    committed: Position,
-    local: &Local,
-    after: Position,
-) -> Message {
+fn envelope(epoch: Epoch, committed: Position, local: &Local, after: Position) -> Message {
     Message::Append {
         epoch,
         after,

@@ -1,4 +1,4 @@
-//! R6: writes that wait for their answer, each for its write concern.
+//! R6: writes that wait for their answer, each for its write concern. R10: a duplicate waits for its original.
 //!
 //! Answers keep their order among the writes of one concern, so each concern has a queue of its own.
 
@@ -163,5 +163,114 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(end: u64) -> Position {
+        Position::new(Epoch::new(1), Offset::new(end))
+    }
+
+    fn node(number: u32) -> NodeId {
+        NodeId::new(number)
+    }
+
+    fn write(token: u64, upto: u64) -> Waiting {
+        Waiting {
+            token: Token(token),
+            end: end(upto),
+            base_offset: Offset::new(upto - 1),
+            epoch: Epoch::new(1),
+            deadline: None,
+            duplicate: false,
+        }
+    }
+
+    /// Of three voters, of which n1 leads and n2 is in the set with it.
+    fn reached(committed: u64, durable: &[(NodeId, Position)]) -> Reached<'_> {
+        const SET: [NodeId; 2] = [NodeId::new(1), NodeId::new(2)];
+        Reached {
+            committed: end(committed),
+            durable,
+            quorum: 2,
+            isr: &SET,
+            lease_valid: true,
+            duplicates_early: false,
+            leader: node(1),
+        }
+    }
+
+    /// The table of write concerns, row by row.
+    #[test]
+    fn concern_is_met_by_what_it_asks_for_and_nothing_less() {
+        use WriteConcern::{All, None, Quorum, Replicas};
+        // Durable on n1, n2 and n3, committed; and which of the concerns that meets for a write that ends at 5.
+        let concerns = [None, WriteConcern::LEADER, Quorum, All, Replicas(2), Replicas(3)];
+        let table = [
+            ([0, 0, 0], 0, [true, false, false, false, false, false]),
+            ([5, 0, 0], 0, [true, true, false, false, false, false]),
+            // Durable elsewhere, but not here.
+            ([0, 5, 5], 5, [true, false, true, false, true, false]),
+            // On a quorum, and the mark does not say so yet.
+            ([5, 5, 0], 4, [true, true, false, false, false, false]),
+            ([5, 5, 0], 5, [true, true, true, true, true, false]),
+            ([5, 0, 5], 5, [true, true, true, false, true, false]),
+            ([5, 5, 5], 5, [true, true, true, true, true, true]),
+        ];
+        for (ends, committed, expected) in table {
+            let durable: Vec<_> = (1..).zip(ends).map(|(n, at)| (node(n), end(at))).collect();
+            let reached = reached(committed, &durable);
+            let met = concerns.map(|concern| reached.meets(concern, &write(1, 5)));
+            assert_eq!(met, expected, "{ends:?}, committed {committed}");
+        }
+        let durable = [(node(1), end(5)), (node(2), end(5))];
+        let expired = Reached { lease_valid: false, ..reached(5, &durable) };
+        let met = concerns.map(|concern| expired.meets(concern, &write(1, 5)));
+        assert_eq!(met, [true, false, true, true, true, false], "R3: below Q asks for the lease");
+        let alone = Reached { isr: &[NodeId::new(1)], ..reached(5, &durable) };
+        assert!(!alone.meets(All, &write(1, 5)), "fewer than Q are in the set");
+        let retry = Waiting { duplicate: true, ..write(1, 5) };
+        assert!(!reached(4, &durable).meets(None, &retry), "R10: its original is not committed");
+    }
+
+    #[test]
+    fn answers_keep_their_order_within_a_concern_and_nobody_is_left_without_one() {
+        let mut writes = Writes::default();
+        let mut actions = Actions::new();
+        for (token, upto, concern) in [
+            (1, 1, WriteConcern::Quorum),
+            (2, 2, WriteConcern::All),
+            (3, 3, WriteConcern::Quorum),
+            (4, 4, WriteConcern::LEADER),
+        ] {
+            let deadline = (token == 3).then(|| Instant::from_ms(50));
+            writes.push(concern, Waiting { deadline, ..write(token, upto) });
+        }
+        // The first one waits, and so does what comes after it in its queue.
+        writes.queues[0].1[0].end = end(9);
+        let durable = [(node(1), end(4)), (node(2), end(3))];
+        writes.answer(&reached(3, &durable), &mut actions);
+        let token = |action| match action {
+            Action::Answer(Token(token), _) => token,
+            other => panic!("{other:?}"),
+        };
+        let answered: Vec<u64> = actions.drain().map(token).collect();
+        assert_eq!((answered, writes.len()), (vec![2, 4], 2));
+        let mut later = Actions::new();
+        writes.expire(Instant::from_ms(49), &mut later);
+        assert_eq!(later.as_slice(), []);
+        writes.expire(Instant::from_ms(50), &mut later);
+        let unknown = |token, offset| {
+            let base_offset = Offset::new(offset);
+            Action::Answer(Token(token), Answer::Indeterminate { base_offset })
+        };
+        assert_eq!(later.as_slice(), [unknown(3, 2)]);
+        assert_eq!((writes.len(), writes.next_deadline()), (1, None));
+        writes.abandon(&mut later);
+        assert_eq!(later.as_slice(), [unknown(3, 2), unknown(1, 0)]);
+        assert_eq!(writes.len(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! The values of a partition's keys, and every way in which they change.
+//! R1: the values of a partition's keys, and every way in which they change.
 //!
 //! Each change is a pure function to the next state, whose version is one higher. Who may write it
 //! when is said where it is used.
@@ -6,6 +6,7 @@
 use forebay_format::{Epoch, NodeId, Offset, Position, ReplicaId};
 
 use super::Incarnation;
+use crate::quorum::VOTERS_MAX;
 
 /// Who leads: the value of the leased key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +24,18 @@ pub struct Member {
     pub node: NodeId,
     /// Its replica. One that reports another id is a learner.
     pub replica: ReplicaId,
+}
+
+#[cfg(test)]
+impl Member {
+    /// One for each of these nodes, whose replica has the same number.
+    pub(crate) fn of_nodes(nodes: &[u32]) -> Vec<Self> {
+        let member = |&node: &u32| Self {
+            node: NodeId::new(node),
+            replica: ReplicaId::from_u128(node.into()),
+        };
+        nodes.iter().map(member).collect()
+    }
 }
 
 /// An operator made a replica leader that may not hold everything committed (R5).
@@ -51,7 +64,7 @@ pub struct PartitionState {
     pub next: Option<Vec<Member>>,
     /// The nodes that shall be the voters. They are fed as learners until `next` can name them.
     pub target: Option<Vec<NodeId>>,
-    /// Further copies, which serve reads and never vote.
+    /// Further copies, which serve reads and never vote. Invariant: none is on a voter's node.
     pub copies: Vec<NodeId>,
     /// The in-sync set (R7), which only defines write concern `all`. Invariant: nodes of voters.
     pub isr: Vec<NodeId>,
@@ -122,12 +135,15 @@ impl PartitionState {
         Self { next: Some(next), ..self.next_version() }
     }
 
-    /// With the change resolved: the next set alone decides (R12).
+    /// With the change resolved: the next set alone decides (R12). Of a change that has not begun, nothing is
+    /// left.
     #[must_use]
     pub fn with_change_resolved(&self) -> Self {
         let mut state = self.next_version();
         if let Some(next) = state.next.take() {
-            state.isr.retain(|node| next.iter().any(|member| member.node == *node));
+            let votes = |node: &NodeId| next.iter().any(|member| member.node == *node);
+            state.isr.retain(votes);
+            state.copies.retain(|node| !votes(node));
             state.replicas = next;
         }
         state.target = None;
@@ -146,19 +162,38 @@ impl PartitionState {
         Self { successor, ..self.next_version() }
     }
 
-    /// With metadata that went back confirmed: newer than any version that was seen (R2).
+    /// This state put back in the place of `found`, which is older: newer than any version that was seen
+    /// (R2). Whoever was elected meanwhile, perhaps by others than its voters, leads no more.
+    #[must_use]
+    pub fn put_back(&self, found: Option<&Self>, seen: u64) -> Self {
+        let mut state =
+            self.with_version_above(found.map_or(seen, |found| seen.max(found.version)));
+        state.successor = None;
+        let elected = |it: &Self| (it.epoch, it.leader);
+        let later = |it: &&Self| it.epoch >= self.epoch && elected(it) != elected(self);
+        if let Some(found) = found.filter(later) {
+            state.epoch = found.epoch.next();
+            state.leader = None;
+        }
+        state
+    }
+
+    /// With metadata that went back confirmed as they are: newer than any version that was seen (R2).
     #[must_use]
     pub fn with_version_above(&self, seen: u64) -> Self {
         Self { version: self.version.max(seen) + 1, ..self.clone() }
     }
 
     /// With an unclean election on record, and its leader as the only voter (R5): of the others nobody
-    /// knows whether they live. They come back as a membership change brings them in (R12).
+    /// knows whether they live. They come back beside it as a membership change brings them in (R12).
     #[must_use]
     pub fn with_unclean(&self, election: UncleanElection, leader: Member) -> Self {
         let mut next = self.with_leader(leader.node, election.epoch);
         next.unclean.push(election);
-        next.target = Some(self.replicas.iter().map(|member| member.node).collect());
+        let mut target = vec![leader.node];
+        let others = self.replicas.iter().map(|member| member.node);
+        target.extend(others.filter(|node| *node != leader.node).take(VOTERS_MAX - 1));
+        next.target = Some(target);
         next.replicas = vec![leader];
         next.next = None;
         next.isr = vec![leader.node];
@@ -186,5 +221,40 @@ impl PartitionState {
 
     fn next_version(&self) -> Self {
         Self { version: self.version + 1, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The store went back and somebody took an epoch over once more, or a later one.
+    #[test]
+    fn state_that_is_put_back_gives_no_epoch_to_two_leaders() {
+        let (node, other) = (NodeId::new(1), NodeId::new(2));
+        let first = PartitionState::first(Member::of_nodes(&[1, 2, 3]));
+        let own = first.with_leader(node, Epoch::new(4));
+        for (found, expected) in [
+            (first.with_leader(node, Epoch::new(4)), (4, Some(node))),
+            (first.with_leader(other, Epoch::new(3)), (4, Some(node))),
+            (first.with_leader(other, Epoch::new(4)), (5, None)),
+            (first.with_leader(node, Epoch::new(6)), (7, None)),
+        ] {
+            let put_back = own.put_back(Some(&found), 9);
+            assert_eq!((put_back.epoch.get(), put_back.leader), expected, "{found:?}");
+            assert_eq!(put_back.version, 10);
+        }
+        assert_eq!(own.put_back(None, 1).version, 3, "above its own, too");
+    }
+
+    #[test]
+    fn unclean_election_of_a_replica_that_did_not_vote_does_not_send_it_away_again() {
+        let kept = Position::ZERO;
+        let election = UncleanElection { epoch: Epoch::new(2), kept, lost_upto: kept.end };
+        let (state, elected) =
+            (PartitionState::first(Member::of_nodes(&[1, 2])), Member::of_nodes(&[3]));
+        let found = state.with_unclean(election, elected[0]);
+        assert_eq!(found.replicas, elected);
+        assert_eq!(found.target, Some([3, 1, 2].map(NodeId::new).to_vec()));
     }
 }

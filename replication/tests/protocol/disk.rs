@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use forebay_format::{Offset, PartitionMeta, ReplicaId};
+use forebay_replication::metadata::PartitionState;
 use forebay_replication::{BatchMeta, LogEvent, LogState, Position, Recovered};
 
 /// Something that was asked of the disk and is not done.
@@ -23,6 +24,8 @@ pub(crate) struct Disk {
     /// How many of the batches are on stable storage.
     synced: usize,
     meta: PartitionMeta,
+    /// The copy of the state that is kept.
+    pub(crate) state: Option<Box<PartitionState>>,
     pub(crate) log_work: VecDeque<DiskWork>,
     pub(crate) meta_work: VecDeque<(u64, PartitionMeta)>,
 }
@@ -35,6 +38,7 @@ impl Disk {
             batches: Vec::new(),
             synced: 0,
             meta: PartitionMeta::new(replica),
+            state: None,
             log_work: VecDeque::new(),
             meta_work: VecDeque::new(),
         }
@@ -50,18 +54,18 @@ impl Disk {
         Some(match self.log_work.pop_front()? {
             DiskWork::Sync => {
                 self.synced = self.batches.len();
-                LogEvent::Durable(self.state().position())
+                LogEvent::Durable(self.log().position())
             }
             DiskWork::Cut(to) => {
                 self.batches.retain(|batch| batch.position() <= to);
                 self.synced = self.batches.len();
-                LogEvent::CutDone(Box::new(self.state()))
+                LogEvent::CutDone(Box::new(self.log()))
             }
             DiskWork::Reset(at) => {
                 self.base = *at;
                 self.batches.clear();
                 self.synced = 0;
-                LogEvent::ResetDone(Box::new(self.state()))
+                LogEvent::ResetDone(Box::new(self.log()))
             }
         })
     }
@@ -81,7 +85,7 @@ impl Disk {
     }
 
     pub(crate) fn recover(&self) -> Recovered {
-        Recovered { meta: self.meta, log: self.state() }
+        Recovered { meta: self.meta, log: self.log(), state: self.state.clone() }
     }
 
     pub(crate) fn batches(&self) -> &[BatchMeta] {
@@ -95,16 +99,36 @@ impl Disk {
 
     /// The batches that follow `after`, at most `max`, and perhaps only durable ones.
     pub(crate) fn read(&self, after: Position, max: usize, durable: bool) -> Vec<BatchMeta> {
+        if !self.stores_after(after) {
+            return Vec::new();
+        }
         let there = if durable { &self.batches[..self.synced] } else { &self.batches[..] };
         let from = there.partition_point(|batch| batch.position() <= after);
         there[from..].iter().take(max).copied().collect()
+    }
+
+    /// Whether what follows `after` was not trimmed.
+    pub(crate) fn stores_after(&self, after: Position) -> bool {
+        after >= self.base.position()
+    }
+
+    /// Forgets what lies below the log start, unless something is under way.
+    pub(crate) fn trim(&mut self) {
+        if self.log_work.is_empty() {
+            self.base = self.start();
+            let base = self.base.position();
+            self.batches.retain(|batch| batch.position() > base);
+            self.synced = self.batches.len();
+        }
     }
 
     /// What a log knows that begins at the log start. Here segments begin anywhere.
     pub(crate) fn start(&self) -> LogState {
         let mut state = self.base.clone();
         for batch in &self.batches {
-            if batch.next_offset() > self.meta.log_start {
+            // At the log start itself may be the first batch of an epoch, and that may not be committed.
+            let start = self.meta.log_start;
+            if batch.next_offset() > start || batch.leader.base_offset >= start {
                 break;
             }
             state.append(batch);
@@ -113,7 +137,7 @@ impl Disk {
         state
     }
 
-    fn state(&self) -> LogState {
+    fn log(&self) -> LogState {
         let mut state = self.base.clone();
         self.batches.iter().for_each(|batch| state.append(batch));
         state.log_start = state.log_start.max(self.meta.log_start).min(state.end);

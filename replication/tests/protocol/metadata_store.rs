@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use forebay_format::NodeId;
 use forebay_replication::metadata::{
-    Incarnation, Keyed, LeaderGuard, LeaderKey, LeaderWrite, Member, Observation,
-    ObservationSource, Outcome, PartitionState, Revision, Transaction,
+    Incarnation, Keyed, LeaderKey, LeaderWrite, Member, Observation, ObservationSource, Outcome,
+    PartitionState, Revision, Transaction,
 };
 
 /// The keys, and the leases of the nodes.
@@ -65,15 +65,8 @@ impl MetadataStore {
     }
 
     pub(crate) fn transact(&mut self, node: NodeId, transaction: &Transaction) -> Outcome {
-        let guard = transaction.guard;
-        let leader = match guard.leader {
-            LeaderGuard::Any => true,
-            LeaderGuard::Absent => self.leader.is_none(),
-            LeaderGuard::CreatedAt(at) => self.leader.as_ref().is_some_and(|it| it.created == at),
-        };
-        let modified = self.state.as_ref().map_or(Revision::ABSENT, |state| state.modified);
-        let leased = self.leases.get(&node).is_some_and(|(_, at)| *at == guard.node_created);
-        if !leader || modified != guard.state_modified || !leased {
+        let lease = self.leases.get(&node).copied();
+        if !transaction.guard.holds(self.leader.as_ref(), self.state.as_ref(), lease) {
             return Outcome::Conflict;
         }
         let now = self.next();

@@ -9,6 +9,7 @@ use forebay_replication::{
     WriteConcern,
 };
 
+use crate::metadata_store::MetadataStore;
 use crate::world::{Ask, Envelope, LEASE_MS, Step, Told, World};
 
 /// Why writing to a string cannot fail.
@@ -24,8 +25,10 @@ pub(crate) struct Script {
     held: Vec<(u32, u32)>,
     /// These nodes get no answer from the metadata store, nor their leases renewed.
     cut_off: Vec<u32>,
-    /// These nodes get no answer from the metadata store.
+    /// These nodes hear nothing from the metadata store, but their leases live.
     storeless: Vec<u32>,
+    /// The logs of these nodes do nothing that they are asked for.
+    hung: Vec<u32>,
     /// The last revision that watchers were told of.
     watched: Revision,
     /// Whether messages are written down.
@@ -60,6 +63,7 @@ impl Script {
             held: Vec::new(),
             cut_off: Vec::new(),
             storeless: Vec::new(),
+            hung: Vec::new(),
             watched: Revision::ABSENT,
             verbose: false,
         }
@@ -82,9 +86,15 @@ impl Script {
         }
     }
 
+    /// The log of a node does nothing any more that it is asked for.
+    pub(crate) fn hang(&mut self, node: u32) {
+        self.hung.push(node);
+    }
+
     pub(crate) fn heal(&mut self) {
         self.held.clear();
         self.cut_off.clear();
+        self.hung.clear();
     }
 
     /// Loses what is on the wire.
@@ -121,10 +131,34 @@ impl Script {
         self.world.store.revoke(id(node));
     }
 
+    /// Takes all from the store but who was assigned the partition; nodes get new leases.
+    pub(crate) fn empty_store(&mut self) {
+        let nodes: Vec<NodeId> = self.world.nodes.iter().map(|node| node.id).collect();
+        self.world.store = MetadataStore::new(nodes.clone());
+        self.watched = Revision::ABSENT;
+        for node in nodes {
+            self.world.grant(node);
+        }
+    }
+
     pub(crate) fn propose(&mut self, node: u32, crc: u32, concern: WriteConcern) {
         writeln!(self.text, "client: write {crc} to n{node}, {concern:?}").expect(TEXT);
         self.world.propose(id(node), crc, concern);
         self.take_told();
+    }
+
+    /// n1 leads, appends what reaches nobody, and dies. Somebody else leads.
+    pub(crate) fn first_leader_dies_with(&mut self, records: [u32; 3]) {
+        self.isolate(1);
+        for number in records {
+            self.propose(1, number, WriteConcern::Quorum);
+        }
+        self.settle();
+        self.lose_messages();
+        self.crash(1);
+        self.revoke(1);
+        self.heal();
+        self.run_until(|world| world.leader().is_some());
     }
 
     pub(crate) fn command(&mut self, node: u32, token: u64, command: Command) {
@@ -153,7 +187,8 @@ impl Script {
                 let Envelope { from, to, .. } = &self.world.wire[at];
                 !self.held.contains(&(from.get(), to.get()))
             }
-            Step::LogWork(_) | Step::MetaWork(_) => true,
+            Step::LogWork(index) => !self.hung.contains(&number(index)),
+            Step::MetaWork(_) => true,
             Step::Metadata(index) => {
                 let node = number(index);
                 !self.cut_off.contains(&node) && !self.storeless.contains(&node)
@@ -180,11 +215,16 @@ impl Script {
             if done(&self.world) {
                 return;
             }
-            if !self.step() {
-                self.tick_only(self.world.now.plus_ms(100));
-            }
+            self.step_or_tick();
         }
         panic!("never comes to it:\n{}", self.text);
+    }
+
+    /// Does one thing; when there is none, a little time passes.
+    pub(crate) fn step_or_tick(&mut self) {
+        if !self.step() {
+            self.tick_only(self.world.now.plus_ms(100));
+        }
     }
 
     /// Whoever is not cut off sees the metadata change.
@@ -196,7 +236,7 @@ impl Script {
         self.watched = observed.revision;
         for index in 0..self.world.nodes.len() {
             let node = self.world.nodes[index].id;
-            if !self.cut_off.contains(&node.get()) {
+            if !self.cut_off.contains(&node.get()) && !self.storeless.contains(&node.get()) {
                 self.world.handle(node, Event::Observed(Box::new(observed.clone())));
             }
         }

@@ -151,16 +151,7 @@ fn divergent_tails() {
     script.propose(1, 1, WriteConcern::Quorum);
     script.pass(1_000);
     script.note("n1 appends three that reach nobody, and crashes");
-    script.isolate(1);
-    for number in [11, 12, 13] {
-        script.propose(1, number, WriteConcern::Quorum);
-    }
-    script.settle();
-    script.lose_messages();
-    script.crash(1);
-    script.revoke(1);
-    script.heal();
-    script.run_until(|world| world.leader().is_some());
+    script.first_leader_dies_with([11, 12, 13]);
     script.note("n2 appends two that reach nobody, and crashes");
     script.hold(2, 3);
     for number in [21, 22] {

@@ -196,8 +196,10 @@ impl World {
             }
             Action::Cut(to) => node.disk.log_work.push_back(crate::disk::DiskWork::Cut(to)),
             Action::Reset(at) => node.disk.log_work.push_back(crate::disk::DiskWork::Reset(at)),
-            Action::Trim(_) | Action::Publish(_) => {}
+            Action::Trim(_) => node.disk.trim(),
+            Action::Publish(_) => {}
             Action::PersistMeta { number, meta } => node.disk.meta_work.push_back((number, meta)),
+            Action::KeepState(state) => node.disk.state = Some(state),
             Action::Send(to, message) => self.post(id, to, message),
             Action::SendBatches { to, after, batches_max, mut envelope, .. } => {
                 let mut upto = after;
@@ -211,7 +213,9 @@ impl World {
                 {
                     *batches = found;
                 }
-                self.post(id, to, envelope);
+                if node.disk.stores_after(after) {
+                    self.post(id, to, envelope);
+                }
                 self.handle(id, Event::Log(LogEvent::Sent { to, after, upto }));
             }
             Action::SendStart { to, epoch, asked } => {

@@ -90,8 +90,10 @@ impl World {
                 }
                 self.see(Seen::Read { consumer: consumer_id, from, records });
             }
-            // Who has read nothing yet and asks for what was given up waits for what may never come.
+            // Who has read nothing yet and asks for what was given up waits for what may never come. So does who asks a
+            // node that does not hold the partition any more.
             ReadOutcome::Ahead { .. } if self.healed && consumer.epoch == Epoch::ZERO => {
+                consumer.from = None;
                 self.begin_consumer(place, Offset::ZERO);
             }
             ReadOutcome::Ahead { leader } => {

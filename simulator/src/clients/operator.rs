@@ -35,7 +35,8 @@ impl World {
         let next_ms = pause_ms_max.unwrap_or(LOOK_MS_MAX).min(LOOK_MS_MAX);
         self.client_later(next_ms, ClientOccurrence::OperatorTurn);
         let rolled_back: Vec<_> = self.clients.operator.rolled_back.iter().copied().collect();
-        if !rolled_back.is_empty() {
+        let looks = self.healed || self.random.per_mille(self.profile.operator.confirms_per_mille);
+        if !rolled_back.is_empty() && looks {
             let node = *self.random.pick(&rolled_back);
             self.call(node, Call::Command(Command::ConfirmMetadata));
             return;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use forebay_format::{Offset, PartitionMeta, ReplicaId};
+use forebay_replication::metadata::PartitionState;
 use forebay_replication::{BatchMeta, LogEvent, LogState, Position};
 
 use super::stored_log::StoredLog;
@@ -20,6 +21,8 @@ pub(crate) enum LogOrder {
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     stable_meta: Option<PartitionMeta>,
+    /// The copy of the partition's state that is kept.
+    pub(crate) kept_state: Option<Box<PartitionState>>,
     stable_log: StoredLog,
     /// The log as its process sees it: stable, with every order carried out.
     seen_log: StoredLog,
@@ -32,6 +35,8 @@ pub(crate) struct Disk {
     pub(crate) damaged: bool,
     /// Nothing works until it is replaced.
     pub(crate) dead: bool,
+    /// It has lost, behind its replica's back, what that replica had acknowledged.
+    pub(crate) was_set_back: bool,
 }
 
 impl Disk {
@@ -66,6 +71,11 @@ impl Disk {
 
     pub(crate) fn order_meta(&mut self, number: u64, meta: PartitionMeta) {
         self.meta_orders.push_back((number, meta));
+    }
+
+    /// Whether something that was ordered of the log is not stable.
+    pub(crate) fn log_waits(&self) -> bool {
+        !self.log_orders.is_empty()
     }
 
     /// Whether a meta waits to be written.
@@ -146,6 +156,7 @@ impl Disk {
         if let Some(middle) = self.stable_log.batches().get(self.stable_log.batches().len() / 2) {
             self.stable_log.cut(middle.position());
             self.seen_log = self.stable_log.clone();
+            self.was_set_back = true;
         }
     }
 

@@ -29,9 +29,13 @@ impl StoredLog {
         self.batches.truncate(kept);
     }
 
-    /// Forgets whole segments below `log_start`.
+    /// Forgets whole segments below `log_start`. What stands at the log start itself stays, also where it takes no
+    /// offset: the first batch of an epoch may not be committed, and a cut has to be able to take it away.
     pub(crate) fn trim(&mut self, log_start: Offset) {
-        let below = self.batches.partition_point(|batch| batch.next_offset() <= log_start);
+        let is_below = |batch: &BatchMeta| {
+            batch.leader.base_offset < log_start && batch.next_offset() <= log_start
+        };
+        let below = self.batches.partition_point(is_below);
         let whole = below / BATCHES_PER_SEGMENT * BATCHES_PER_SEGMENT;
         for batch in self.batches.drain(..whole) {
             self.base.append(&batch);
@@ -91,5 +95,50 @@ impl StoredLog {
         let first = self.batches.partition_point(|batch| batch.next_offset() <= from);
         let wanted = move |batch: &&BatchMeta| batch.leader.base_offset < to;
         self.batches[first..].iter().take_while(wanted).filter(|batch| !batch.client.control)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_format::{
+        ClientHeader, Codec, Epoch, LeaderFields, ProducerEpoch, ProducerId, Sequence, TimestampMs,
+    };
+
+    use super::*;
+
+    fn batch(log: &StoredLog, epoch: u64, records: u32) -> BatchMeta {
+        let state = log.state(Offset::ZERO);
+        let client = ClientHeader {
+            codec: Codec::None,
+            control: records == 0,
+            payload_bytes: 8 * records,
+            record_count: records,
+            first_timestamp: TimestampMs::ZERO,
+            max_timestamp: TimestampMs::ZERO,
+            producer_id: ProducerId::NONE,
+            first_sequence: Sequence::ZERO,
+            producer_epoch: ProducerEpoch::ZERO,
+            payload_crc: 0,
+        };
+        let fields = LeaderFields {
+            base_offset: state.end,
+            epoch: Epoch::new(epoch),
+            append_time: TimestampMs::ZERO,
+            previous_header_crc: state.last_header_crc,
+        };
+        BatchMeta::stamp(client, fields)
+    }
+
+    #[test]
+    fn first_batch_of_an_epoch_at_the_log_start_can_be_cut_after_a_trim() {
+        let mut log = StoredLog::default();
+        for (epoch, records) in [(1, 0), (1, 1), (1, 1), (2, 0)] {
+            log.append(batch(&log, epoch, records));
+        }
+        let common = Position::new(Epoch::new(1), Offset::new(2));
+        log.trim(common.end);
+        assert_eq!(log.start_at(common.end).epochs.latest().map(|last| last.epoch), None);
+        log.cut(common);
+        assert_eq!(log.position(), common);
     }
 }

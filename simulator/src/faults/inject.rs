@@ -103,7 +103,7 @@ impl World {
     /// The last fault, at the moment of the healing: what it breaks must mend by itself.
     pub(crate) fn last_fault(&mut self) {
         if self.profile.temper == Temper::Forgetful {
-            self.restore_store();
+            self.restore_store(None);
         }
     }
 
@@ -149,6 +149,12 @@ impl World {
         })
     }
 
+    /// This fault waits for this role.
+    pub(super) fn arm(&mut self, kind: FaultKind, role: Role) {
+        let until_ms = self.schedule.now_ms() + ARMED_MS;
+        self.armed = Some(Armed { kind, role, until_ms });
+    }
+
     fn inject(&mut self, kind: FaultKind, id: NodeId) {
         let Some(role) = self.role(id) else { return };
         let now_ms = self.schedule.now_ms();
@@ -184,7 +190,7 @@ impl World {
             FaultKind::LeaseEndsEarly | FaultKind::LeaseEndsLate => {
                 self.tamper_with_lease(kind, id)
             }
-            FaultKind::StoreRestored => self.restore_store(),
+            FaultKind::StoreRestored => self.restore_store(Some(id)),
             _ => {
                 self.begin_trouble(kind, id);
                 true
@@ -224,10 +230,12 @@ impl World {
     }
 
     fn lose_disk(&mut self, kind: FaultKind, id: NodeId) -> bool {
-        let Some(replica) = self.node(id).disk.replica() else { return false };
+        let Some(voter) = self.node(id).voter() else { return false };
+        let (replica, begins) = (voter.replica, self.node(id).disk.log().begins());
         if self.node(id).disk.damaged || self.node(id).disk.dead || !self.may_lose_disk(id) {
             return false;
         }
+        self.observer.lost(voter, begins);
         self.see(Seen::DiskLost { node: id, replica });
         match kind {
             FaultKind::DiskLost => {
@@ -282,38 +290,7 @@ impl World {
         true
     }
 
-    /// A leader that loses its lease does not get to know, and its rival does not reach everybody.
-    fn make_zombie(&mut self, id: NodeId) {
-        self.begin_trouble(FaultKind::StoreUnreachable, id);
-        let slow = *self.random.pick(&self.ids());
-        self.begin_trouble(FaultKind::DiskSlow, slow);
-        let mut pair = self.ids();
-        pair.retain(|other| *other != id);
-        self.random.shuffle(&mut pair);
-        // Mostly the rival does not reach the zombie, which so goes on with whoever was fenced.
-        if self.random.per_mille(700) {
-            pair[0] = id;
-        }
-        let cut = vec![(pair[0], pair[1]), (pair[1], pair[0])];
-        for (from, to) in &cut {
-            self.links.cut(*from, *to);
-        }
-        let for_ms = self.profile.fault_ms_max.min(4_000);
-        self.within(for_ms, Occurrence::Relief(Relief::Mend(cut)));
-    }
-
-    fn restore_store(&mut self) -> bool {
-        let far = if self.profile.temper == Temper::Forgetful { 30 } else { 6 };
-        let back = self.random.place(far) + 1;
-        if !self.etcd.restore(back) {
-            return false;
-        }
-        self.see(Seen::MetadataRestored);
-        self.metadata_changed();
-        true
-    }
-
-    fn begin_trouble(&mut self, kind: FaultKind, id: NodeId) {
+    pub(super) fn begin_trouble(&mut self, kind: FaultKind, id: NodeId) {
         if let Some(count) = self.node_mut(id).troubles.of(kind) {
             *count += 1;
         }

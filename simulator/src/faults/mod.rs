@@ -1,5 +1,6 @@
 //! What goes wrong: the kinds of faults, when and on whom they fall, and how they end.
 
+mod combined;
 mod coverage;
 mod inject;
 mod kind;

@@ -1,7 +1,7 @@
 //! What a replica wants done.
 
 use forebay_checker::Event as Seen;
-use forebay_format::NodeId;
+use forebay_format::{NodeId, Offset};
 use forebay_replication::{
     Action, Actions, Alarm, Answer, Event, LogEvent, Marks, Message, Part, Position,
 };
@@ -25,21 +25,25 @@ impl World {
     fn carry_out_one(&mut self, id: NodeId, run: u64, action: Action) {
         match action {
             Action::Append(batches) => {
+                self.judge_beginning(id, &batches);
                 for batch in batches {
                     self.node_mut(id).disk.order(LogOrder::Append(batch));
                 }
             }
             Action::Cut(at) => {
                 self.judge_cut(id, at.end);
+                self.judge_adoption(id);
                 self.node_mut(id).disk.order(LogOrder::Cut(at));
             }
             Action::Reset(state) => self.node_mut(id).disk.order(LogOrder::Reset(state)),
             Action::Trim(log_start) => self.node_mut(id).disk.trim(log_start),
             Action::PersistMeta { number, meta } => self.node_mut(id).disk.order_meta(number, meta),
+            Action::KeepState(state) => self.node_mut(id).disk.kept_state = Some(state),
             Action::Send(to, message) => {
                 if matches!(message, Message::Fenced { .. } | Message::Appended { .. }) {
                     self.die_after_promise(id, run);
                 }
+                self.judge_message(id, to, &message);
                 self.send(id, to, message);
             }
             Action::SendBatches { to, after, batches_max, envelope, .. } => {
@@ -56,13 +60,20 @@ impl World {
             }
             Action::Transact { number, transaction } => {
                 self.judge_in_sync_set(id, &transaction);
+                self.judge_transaction(id, number, &transaction);
                 self.transact(id, run, number, transaction);
             }
-            Action::ReadMetadata { number } => self.read_store(id, run, number),
+            Action::ReadMetadata { number } => {
+                if let Some(process) = &mut self.node_mut(id).process {
+                    process.witness.reads = number;
+                }
+                self.read_store(id, run, number);
+            }
             Action::Answer(token, answer) => {
                 if matches!(answer, Answer::Acked { .. }) {
                     self.die_after_promise(id, run);
                 }
+                self.judge_acknowledged(id, &answer);
                 self.answer_write(id, token, answer);
             }
             Action::AnswerRead(token, answer) => self.answer_read(id, token, answer),
@@ -171,6 +182,7 @@ impl World {
         let part = process.part;
         self.observer.published(now_ms, id, (before.committed, marks.committed), node.disk.log());
         self.judge_mark(id, (before.committed, marks.committed));
+        self.judge_marks(id, part, (before, marks));
         if before.log_start != marks.log_start {
             self.see(Seen::LogStartMoved { node: id, to: marks.log_start });
         }
@@ -184,11 +196,16 @@ impl World {
     fn became(&mut self, id: NodeId, part: Part) {
         if let Some(process) = &mut self.node_mut(id).process {
             process.part = part;
+            process.witness.becomes(part);
+            if matches!(part, Part::Leader(_)) {
+                process.witness.begins(process.marks.committed);
+            }
         }
         match part {
             Part::Leader(epoch) => {
                 self.see(Seen::LeaderCommitted { node: id, epoch });
                 self.judge_leadership(id, epoch);
+                self.judge_commit(id, epoch, Offset::ZERO);
                 self.strike_soon(Role::Leader);
             }
             Part::Candidate(_) => self.strike_soon(Role::Candidate),

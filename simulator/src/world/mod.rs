@@ -10,21 +10,26 @@
 //! | `carry_out` | what a replica wants done |
 //! | `traffic` | messages between replicas |
 //! | `rules` | what must not happen, and no client sees |
+//! | `epochs`, `witness` | likewise, about epochs; what is kept to judge it |
 //! | `store` | requests to the metadata store, watches, leases |
 //! | `ending` | faults are healed, and everything catches up |
 
 mod carry_out;
 mod ending;
+mod epochs;
 mod node;
 mod occurrence;
 mod process;
 mod rules;
 mod store;
 mod traffic;
+mod witness;
 
 pub(crate) use node::Node;
 pub(crate) use occurrence::Occurrence;
 pub(crate) use traffic::Links;
+
+use witness::Promises;
 
 use forebay_checker::{Event as Seen, History};
 use forebay_format::NodeId;
@@ -56,6 +61,7 @@ pub(crate) struct World {
     pub(crate) links: Links,
     pub(crate) clients: Clients,
     pub(crate) observer: Observer,
+    promises: Promises,
     pub(crate) coverage: Coverage,
     pub(crate) armed: Option<Armed>,
     pub(crate) transcript: Transcript,
@@ -88,6 +94,7 @@ impl World {
             links: Links::new(ids.len()),
             clients,
             observer: Observer::new(),
+            promises: Promises::default(),
             coverage: Coverage::default(),
             armed: None,
             transcript,

@@ -8,6 +8,7 @@ use forebay_replication::lease::Lease;
 use forebay_replication::metadata::Transaction;
 use forebay_replication::{Config, Event, Instant, Marks, Part, Replica};
 
+use super::witness::Witness;
 use crate::disk::Disk;
 use crate::etcd::LeaseId;
 use crate::faults::FaultKind;
@@ -72,6 +73,7 @@ pub(crate) struct Process {
     pub(crate) watch_ms: u64,
     /// The last transaction that was to enter replicas, which is sent again when its outcome is unknown.
     pub(crate) entering: Option<Transaction>,
+    pub(super) witness: Witness,
     /// When a message of each other replica came last.
     pub(crate) heard: BTreeMap<NodeId, Instant>,
     /// What came while the process stood still. `None`: it runs.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forebay_checker::Event as Seen;
+use forebay_checker::{Event as Seen, Voter};
 use forebay_format::{NodeId, ReplicaId};
 use forebay_replication::{Action, Event, Marks, Part, Recovered, Replica};
 
 use super::World;
 use super::node::{HeldLease, Process};
 use super::occurrence::Occurrence;
+use super::witness::Witness;
 use crate::observer::Observer;
 
 impl World {
@@ -28,6 +29,7 @@ impl World {
         let quarantined =
             if node.disk.damaged || node.disk.dead { node.disk.replica() } else { None };
         if let Some(replica) = quarantined {
+            self.observer.lost(Voter { node: id, replica }, node.disk.log().begins());
             self.observer.add(now_ms, Seen::DiskLost { node: id, replica });
         }
         // Damage is put aside, and what begins in its place is another replica (R11).
@@ -42,7 +44,8 @@ impl World {
         let log = node.disk.recovered_log();
         let (log_start, promised) = (log.log_start, meta.promised_epoch);
         let marks = Marks { log_start, committed: log_start, durable: log.end };
-        let recovered = Recovered { meta, log };
+        let state = node.disk.kept_state.clone();
+        let recovered = Recovered { meta, log, state };
         node.run += 1;
         let run = node.run;
         node.process = Some(Process {
@@ -55,6 +58,7 @@ impl World {
             watch_ms: 0,
             entering: None,
             heard: BTreeMap::new(),
+            witness: Witness::new(promised),
             paused: None,
         });
         self.transcript.note(self.schedule.now_ms(), id, || {
@@ -122,6 +126,8 @@ impl World {
         if let Event::Message(from, _) = &event {
             process.heard.insert(*from, now);
         }
+        process.witness.hears(process.part, process.marks.committed, &event);
+        let old_order = process.witness.old_order(&event);
         let proposed = match &event {
             Event::Propose(proposal) => Some(proposal.token),
             _ => None,
@@ -134,6 +140,9 @@ impl World {
             } else {
                 self.clients.is_known(token);
             }
+        }
+        if let Some(epoch) = old_order {
+            self.judge_old_order(id, epoch, actions.as_slice());
         }
         self.carry_out(id, run, &mut actions);
         self.actions = actions;

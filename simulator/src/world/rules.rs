@@ -5,10 +5,13 @@
 //! | --- | --- |
 //! | R2 | a leader begins to serve on metadata that are older than what its replica has seen |
 //! | R3, R6 | a write concern below the quorum is answered after the lease has run out |
-//! | R7, R11 | a replica enters the in-sync set, or the state, before it has synced what is committed |
+//! | R7 | a replica enters the in-sync set before it has synced what is committed |
+//! | R11 | a replica enters the state before it has synced what was committed when its leader met it |
 //! | R8 | a write is appended while fewer than a quorum were heard of lately |
 //! | R10 | a duplicate is answered, and the original is not committed |
 //! | R9 | a replica cuts what it knows to be committed, or takes its mark back, with no unclean election on record |
+
+use std::collections::BTreeMap;
 
 use forebay_checker::WriteConcern;
 use forebay_format::{Epoch, NodeId, Offset};
@@ -17,7 +20,7 @@ use forebay_replication::metadata::{Member, Transaction, TransactionKind};
 use super::{World, place};
 
 impl World {
-    fn broken(&mut self, rule: &str, id: NodeId, what: &str) {
+    pub(super) fn broken(&mut self, rule: &str, id: NodeId, what: &str) {
         let now_ms = self.schedule.now_ms();
         self.transcript.note(now_ms, id, || format!("BROKEN {rule}: {what}"));
         self.alarms.push(format!("{rule} broken at {now_ms} ms, node {id}: {what}"));
@@ -77,7 +80,7 @@ impl World {
     pub(super) fn judge_in_sync_set(&mut self, id: NodeId, transaction: &Transaction) {
         let Some(next) = &transaction.state else { return };
         // One that cannot succeed enters nobody.
-        if transaction.guard.state_modified != self.etcd.state_modified() {
+        if transaction.guard.state.as_ref() != self.etcd.keyed_state() {
             return;
         }
         let rule = match transaction.kind {
@@ -91,21 +94,28 @@ impl World {
             return;
         }
         process.entering = Some(transaction.clone());
-        let committed = process.marks.committed;
+        // Who enters the set has everything; who takes a voter's place, what was committed when it was met.
+        let (committed, met) = (process.marks.committed, &process.witness.own);
+        let owed = |node: NodeId| if rule == "R11" { met.owed_by(node) } else { committed };
+        let owed: BTreeMap<_, _> =
+            next.nodes().into_iter().map(|node| (node, owed(node))).collect();
         let Some(state) = self.etcd.state() else { return };
         let entered = |node: &NodeId| {
             let came = !state.isr.contains(node) && next.isr.contains(node);
             came || (state.member(*node) != next.member(*node) && next.member(*node).is_some())
         };
-        // A disk that was lost meanwhile was a good one when it was counted.
+        // A disk that was lost meanwhile was a good one when it was counted. So was one that sabotage has set back,
+        // whose replica still bears its name: what it acknowledged before, its leader goes on to count.
         let behind = |node: &NodeId| {
             let disk = &self.node(*node).disk;
             let same = next.member(*node).map(|member| member.replica) == disk.replica();
-            same && disk.stable_log().position().end < committed
+            let lacks = |owed: &Offset| disk.stable_log().position().end < *owed;
+            same && !disk.was_set_back && owed.get(node).is_some_and(lacks)
         };
         let found = self.ids().into_iter().find(|node| entered(node) && behind(node));
         if let Some(node) = found {
-            self.broken(rule, id, &format!("enters node {node}, which has not got to {committed}"));
+            let what = format!("enters node {node}, which has not got to {:?}", owed.get(&node));
+            self.broken(rule, id, &what);
         }
     }
 

@@ -52,10 +52,16 @@ impl World {
         }
     }
 
-    /// An answer of the store takes up to so long. Once everything is healed it is fast: one that is slower than
-    /// leases live lets nobody lead.
+    /// A request takes up to so long to the store. Once everything is healed it is fast: one that is slower
+    /// than leases live lets nobody lead.
     fn store_ms_max(&self) -> u64 {
         if self.healed { self.profile.store_ms_max.min(20) } else { self.profile.store_ms_max }
+    }
+
+    /// An answer of the store takes up to so long, likewise.
+    fn store_answer_ms_max(&self) -> u64 {
+        let usual = self.profile.store_answer_ms_max;
+        if self.healed { usual.min(20) } else { usual }
     }
 
     pub(super) fn read_store(&mut self, id: NodeId, run: u64, number: u64) {
@@ -105,7 +111,7 @@ impl World {
             }
         };
         if self.node(node).troubles.store_unreachable == 0 {
-            let delay_ms_max = self.store_ms_max();
+            let delay_ms_max = self.store_answer_ms_max();
             self.within(delay_ms_max, Occurrence::StoreAnswer { node, run, answer });
         } else if let StoreAnswer::Transacted { number, .. } = answer {
             let answer = StoreAnswer::Transacted { number, outcome: Outcome::Unknown };
@@ -140,7 +146,7 @@ impl World {
         let observation = self.etcd.observe(ObservationSource::Watch);
         for id in self.ids() {
             let lag_ms = if self.node(id).troubles.watch_lags > 0 { WATCH_LAG_MS } else { 0 };
-            let lag_ms = self.random.between(1, self.store_ms_max() + lag_ms);
+            let lag_ms = self.random.between(1, self.store_answer_ms_max() + lag_ms);
             let node = self.node_mut(id);
             let run = node.run;
             let Some(process) = &mut node.process else { continue };
@@ -159,7 +165,7 @@ impl World {
         let run = self.node(node).run;
         let observed: Observation = self.etcd.observe(ObservationSource::Watch);
         let answer = StoreAnswer::Observed(Box::new(observed));
-        let delay_ms_max = self.store_ms_max();
+        let delay_ms_max = self.store_answer_ms_max();
         self.within(delay_ms_max, Occurrence::StoreAnswer { node, run, answer });
     }
 
@@ -172,6 +178,10 @@ impl World {
             return;
         }
         match answer {
+            // What the watch was still to say is gone as well.
+            StoreAnswer::Observed(observed)
+                if observed.source == ObservationSource::Watch
+                    && self.node(id).troubles.watch_broken > 0 => {}
             StoreAnswer::Observed(observed) => {
                 if observed.state.as_ref().map(|it| &it.value) == self.etcd.state() {
                     self.see_that_it_learns(id, run);
@@ -264,6 +274,7 @@ impl World {
     /// It is time to look after the lease.
     pub(super) fn keep_alive(&mut self, id: NodeId, run: u64) {
         if self.node_mut(id).process_of(run).is_some() {
+            self.judge_lease(id);
             self.see_to_lease(id);
             self.later(LEASE_TICK_MS, Occurrence::KeepAlive { node: id, run });
         }

@@ -108,6 +108,7 @@ impl World {
             self.break_stream(from, to);
             return;
         }
+        self.judge_lease(to);
         self.deliver(to, run, Event::Message(from, message));
     }
 
