@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each layer knows only those below. There is no network, protocol or leadership in here: who may
-//! append, and in which epoch, is decided above. What is acknowledged as durable here is on this
+//! append, and in which epoch, is decided above. For a partition with replicas a [`Sequencer`] decides
+//! about every batch, and orders the rest through a [`ReplicaLog`]. What is acknowledged as durable here is on this
 //! node's stable storage.
 
 mod clock;
@@ -25,8 +26,9 @@ pub use data_directory::{DataDirectory, DataDirectoryError, Mode};
 pub use io::{ProbeError, probe_direct_io};
 pub use log::{
     AckWhen, AppendError, Appended, Completed, Completion, CompletionQueue, Corruption,
-    CursorStart, FsyncPolicy, IncomingBatch, LogSettings, PartitionStatus, ReadError, ReserveError,
-    Run,
+    CursorStart, FsyncPolicy, IncomingBatch, LogSettings, Opened, PartitionStatus, ReadError,
+    ReplicaLog, ReserveError, Run, Sequencer, StampedBatch, Stored, StoredReader, StoredRun,
+    WriteRefusal,
 };
 pub use metrics::{Count, ShardMetrics};
 pub use shard::{

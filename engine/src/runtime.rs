@@ -20,6 +20,15 @@ pub(crate) fn start<T: 'static>(task: impl Future<Output = T> + 'static) -> Task
     glommio::spawn_local(task)
 }
 
+/// Starts a task that runs to its end by itself, and waits for its result. Dropping the wait leaves the
+/// task alone.
+pub(crate) fn run_to_end<T: 'static>(
+    task: impl Future<Output = T> + 'static,
+) -> impl Future<Output = T> + 'static {
+    let handle = glommio::spawn_local(task).detach();
+    async move { handle.await.expect("a detached task is not cancelled") }
+}
+
 /// Waits. Dropping the future ends the wait.
 pub(crate) async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;
@@ -69,6 +78,37 @@ impl Signal {
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// Lets one task of a core at a time do something that takes long.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    taken: Cell<bool>,
+    given_back: Signal,
+}
+
+/// The turn, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct TurnTaken<'a>(&'a Turn);
+
+impl Turn {
+    /// Waits for the turn.
+    pub(crate) async fn take(&self) -> TurnTaken<'_> {
+        loop {
+            let seen = self.given_back.version();
+            if !self.taken.replace(true) {
+                return TurnTaken(self);
+            }
+            self.given_back.beyond(seen).await;
+        }
+    }
+}
+
+impl Drop for TurnTaken<'_> {
+    fn drop(&mut self) {
+        self.0.taken.set(false);
+        self.0.given_back.raise();
     }
 }
 

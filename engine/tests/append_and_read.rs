@@ -31,7 +31,7 @@ fn records_come_back_in_order_from_memory_and_after_a_restart_from_disk() {
                 let values = [value(run * 100 + number, size), value(number, 3)];
                 let done = append(&partition, batch_of(&values)).await.unwrap();
                 assert_eq!(done.base_offset.get(), expected.len() as u64);
-                assert!(done.durable && !done.duplicate);
+                assert!(done.durable_replicas == 1 && !done.duplicate);
                 expected.extend(values);
             }
             let (_, values) = read_all(&partition, CursorStart::Earliest).await.unwrap();
@@ -221,11 +221,11 @@ fn with_interval_fsync_written_answers_leave_early_and_durable_ones_wait_for_the
         let partition = node.partition();
         append(&partition, batch_of(&[value(0, 10)])).await.unwrap();
         let early = append_when(&partition, batch_of(&[value(1, 10)]), AckWhen::Written).await;
-        assert!(!early.unwrap().durable);
+        assert_eq!(early.unwrap().durable_replicas, 0);
         let committed = partition.status().await.unwrap().committed;
         assert_eq!(committed.get(), 1, "reads count synced bytes only");
         let later = append(&partition, batch_of(&[value(2, 10)])).await.unwrap();
-        assert!(later.durable);
+        assert_eq!(later.durable_replicas, 1);
         assert_eq!(partition.status().await.unwrap().committed.get(), 3);
         node.stop().await;
     });

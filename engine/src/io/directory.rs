@@ -133,6 +133,37 @@ pub(crate) async fn rename_durably(from: PathBuf, to: PathBuf) -> io::Result<()>
     .await
 }
 
+/// Puts a directory in the place of another one, which goes with all that is in it. `false`, and nothing
+/// done, when there is no directory at `from`. Durable on return; after a crash in between, calling it again
+/// goes on.
+pub(crate) async fn replace_directory(from: PathBuf, to: PathBuf) -> io::Result<bool> {
+    blocking(move || {
+        if !from.exists() {
+            return Ok(false);
+        }
+        match fs::remove_dir_all(&to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            removed => named(&to, removed)?,
+        }
+        named(&from, fs::rename(&from, &to))?;
+        sync_directory_now(to.parent().unwrap_or(Path::new("."))).map(|()| true)
+    })
+    .await
+}
+
+/// Moves a directory from one parent to another, both on one filesystem. Durable on return.
+pub(crate) async fn move_directory(from: PathBuf, to: PathBuf) -> io::Result<()> {
+    blocking(move || {
+        named(&from, fs::rename(&from, &to))?;
+        // The new name first: at no moment is there none.
+        for parent in [to.parent(), from.parent()].into_iter().flatten() {
+            sync_directory_now(parent)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Bytes that an ordinary user may still allocate on the filesystem of `path`.
 pub(crate) async fn free_bytes(path: PathBuf) -> io::Result<u64> {
     blocking(move || {

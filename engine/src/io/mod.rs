@@ -13,8 +13,9 @@ mod probe;
 
 pub(crate) use buffer::{BUFFER_BYTES_MAX, Buffer, BufferPool, MemoryReservation, WritableBuffer};
 pub(crate) use directory::{
-    create_directories, directory_names, file_names, free_bytes, read_file, remove_empty_directory,
-    remove_file, remove_tree, rename_durably, replace_file, sync_directory, sync_directory_now,
+    create_directories, directory_names, file_names, free_bytes, move_directory, read_file,
+    remove_empty_directory, remove_file, remove_tree, rename_durably, replace_directory,
+    replace_file, sync_directory, sync_directory_now,
 };
 pub(crate) use file::{DirectFile, ReadChunk};
 pub(crate) use lost::{is_full, is_lost, lost};

@@ -1,11 +1,12 @@
-//! Appends that wait for their answer, in the order in which they were made.
+//! Appends that wait for their answer, in the order in which they were made. (Those that a sequencer
+//! decides about wait with it.)
 
 use std::collections::VecDeque;
 
 use forebay_format::{Epoch, Offset, TimestampMs};
 
 use super::completion::{Appended, Completion};
-use super::{AppendError, CompletionQueue};
+use super::{AppendError, Completed, CompletionQueue};
 
 /// What an answer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,13 @@ pub enum AckWhen {
     Written,
     /// The batch is on stable storage.
     Durable,
+    /// It is committed: on stable storage of a majority of the replicas. Without a sequencer this one is
+    /// all there are, as for what follows.
+    Quorum,
+    /// It is committed, and on stable storage of every replica that is in sync.
+    All,
+    /// It is on stable storage of so many replicas, and committed if they are a majority.
+    Replicas(u8),
 }
 
 #[derive(Debug)]
@@ -42,7 +50,8 @@ impl Placed {
 
     pub(super) fn appended(self, durable: bool) -> Appended {
         let Self { base_offset, record_count, epoch, append_time, duplicate } = self;
-        Appended { base_offset, record_count, epoch, append_time, durable, duplicate }
+        let durable_replicas = u32::from(durable);
+        Appended { base_offset, record_count, epoch, append_time, durable_replicas, duplicate }
     }
 }
 
@@ -84,18 +93,10 @@ impl WaitingAcks {
         due: impl Fn(&Result<Placed, AppendError>) -> bool,
         finish: impl Fn(Result<Placed, AppendError>) -> Result<Appended, AppendError>,
     ) {
-        let mut last: Option<CompletionQueue> = None;
-        while self.0.front().is_some_and(|waiting| due(&waiting.outcome)) {
-            let Some(Waiting { queue, token, outcome }) = self.0.pop_front() else { break };
-            queue.push(super::Completed { token, outcome: finish(outcome) });
-            // Neighbours mostly belong to one stream. Waking a stream twice is harmless.
-            if let Some(before) = last.as_ref().filter(|before| !before.is_same(&queue)) {
-                before.wake();
-            }
-            last = Some(queue);
-        }
-        if let Some(queue) = last {
-            queue.wake();
-        }
+        CompletionQueue::answer_all(std::iter::from_fn(|| {
+            let Waiting { queue, token, outcome } =
+                self.0.pop_front_if(|waiting| due(&waiting.outcome))?;
+            Some((queue, Completed { token, outcome: finish(outcome) }))
+        }));
     }
 }

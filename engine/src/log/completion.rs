@@ -9,6 +9,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use forebay_format::{Epoch, Offset, TimestampMs};
+use smallvec::SmallVec;
 
 use super::{AckWhen, AppendError};
 
@@ -32,8 +33,8 @@ pub struct Appended {
     pub epoch: Epoch,
     /// The leader's clock at that time.
     pub append_time: TimestampMs,
-    /// Whether this replica holds it on stable storage now.
-    pub durable: bool,
+    /// On how many replicas it is known to be on stable storage.
+    pub durable_replicas: u32,
     /// Whether it had been appended before: a retry, not a second copy.
     pub duplicate: bool,
 }
@@ -47,6 +48,8 @@ struct Queue {
     answers: RefCell<Vec<Completed>>,
     waker: RefCell<Option<Waker>>,
     remote: RefCell<Vec<Option<Rc<dyn std::any::Any>>>>,
+    /// Whether an answer was added since the reader was woken.
+    unheard: Cell<bool>,
     dropped: Cell<bool>,
     ended: Cell<bool>,
 }
@@ -92,26 +95,36 @@ impl CompletionQueue {
         WeakQueue(Rc::downgrade(&self.0))
     }
 
-    /// Whether both are the same queue.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Says that no more appends follow. The reader is done when the last answer has come.
     pub(crate) fn end(&self) {
         self.0.ended.set(true);
         self.wake();
     }
 
-    /// Adds an answer without waking the reader.
-    pub(crate) fn push(&self, answer: Completed) {
+    /// Adds an answer without waking the reader. Returns whether it is the first since it was woken.
+    pub(crate) fn push(&self, answer: Completed) -> bool {
         if !self.0.dropped.get() {
             self.0.answers.borrow_mut().push(answer);
+        }
+        !self.0.unheard.replace(true)
+    }
+
+    /// Adds answers to their queues, and then wakes the reader of each queue once.
+    pub(crate) fn answer_all(answers: impl IntoIterator<Item = (Self, Completed)>) {
+        let mut unheard: SmallVec<[Self; 8]> = SmallVec::new();
+        for (queue, answer) in answers {
+            if queue.push(answer) {
+                unheard.push(queue);
+            }
+        }
+        for queue in unheard {
+            queue.wake();
         }
     }
 
     /// Wakes the reader, if it waits.
     pub(crate) fn wake(&self) {
+        self.0.unheard.set(false);
         let waker = self.0.waker.borrow_mut().take();
         if let Some(waker) = waker {
             waker.wake();
@@ -161,9 +174,62 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// Answers.
-    pub(crate) fn answer(self, outcome: Result<Appended, AppendError>) {
+    /// Answers, and wakes the reader of the queue.
+    pub fn answer(self, outcome: Result<Appended, AppendError>) {
         self.queue.push(Completed { token: self.token, outcome });
         self.queue.wake();
+    }
+
+    /// Answers many. The reader of each queue is woken once, when all are there.
+    pub fn answer_all(answers: impl IntoIterator<Item = (Self, Result<Appended, AppendError>)>) {
+        CompletionQueue::answer_all(answers.into_iter().map(|(done, outcome)| {
+            let Self { queue, token, .. } = done;
+            (queue, Completed { token, outcome })
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn many_answers_wake_each_queue_once_and_the_next_ones_again() {
+        let queues = [CompletionQueue::new(), CompletionQueue::new()];
+        let counts = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
+        for round in 1..3 {
+            let mut answers = Vec::new();
+            for (queue, count) in queues.iter().zip(&counts) {
+                let waker = Waker::from(Arc::clone(count));
+                let polled = queue.poll_drain(&mut Context::from_waker(&waker), &mut answers);
+                assert!(polled.is_pending());
+            }
+            Completion::answer_all((0..6).map(|token| {
+                let queue = queues[usize::from(token % 3 == 0)].clone();
+                let done = Completion { queue, token, when: AckWhen::Durable };
+                (done, Err(AppendError::Indeterminate))
+            }));
+            for (queue, count) in queues.iter().zip([4, 2]) {
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(queue.poll_drain(&mut context, &mut answers).is_ready());
+                assert_eq!(answers.drain(..).count(), count);
+            }
+            for count in &counts {
+                assert_eq!(count.0.load(Ordering::Relaxed), round);
+            }
+        }
     }
 }

@@ -8,11 +8,11 @@ use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use forebay_format::limits::BATCH_BYTES_MAX;
 use forebay_format::segment::FIRST_BATCH_POSITION;
 use forebay_format::{FileError, FilePosition, Offset, TimestampMs};
 use smallvec::SmallVec;
 
+use super::cursor_step::{Place, Source, Step};
 use super::disk_reader::{DiskReader, Walked};
 use super::partition::{NotOpen, OpenLog, PartitionLog};
 use super::{Corruption, ReadError, ReserveError};
@@ -56,24 +56,16 @@ pub struct Run {
 pub(crate) struct Cursor {
     log: Rc<PartitionLog>,
     /// Base offset of the segment that is read.
-    segment: Offset,
-    position: FilePosition,
-    next_offset: Offset,
+    pub(super) segment: Offset,
+    pub(super) position: FilePosition,
+    pub(super) next_offset: Offset,
+    /// Which life of the log the place is in.
+    rewritten: u64,
     disk: Option<DiskReader>,
     /// The sealed segment that is read, kept open.
     sealed: Option<Rc<SegmentReader>>,
     /// Keeps the file of a segment that grows, or grew when this began, from being used again.
     used: Option<SegmentUse>,
-}
-
-/// What is to be done for the next run.
-enum Step {
-    Run(Run),
-    Wait,
-    Sealed(Rc<SealedSegment>),
-    Growing { segment: Rc<ActiveSegment>, limit: FilePosition },
-    NextSegment(Offset),
-    Gone { earliest: Offset, latest: Offset },
 }
 
 impl PartitionLog {
@@ -135,6 +127,7 @@ impl PartitionLog {
                 segment: place.segment,
                 position: place.position,
                 next_offset: place.offset,
+                rewritten: self.rewritten.get(),
                 disk: None,
                 sealed: None,
                 used: None,
@@ -167,122 +160,8 @@ impl PartitionLog {
     /// Damage found by a reader puts the whole partition out of service: what is acknowledged on
     /// top of lost bytes cannot be repaired later.
     fn damaged(&self, corruption: Corruption) -> ReadError {
-        self.quarantine(ReserveError::Corrupt(corruption.clone()));
+        self.quarantine(&ReserveError::Corrupt(corruption.clone()));
         ReadError::Corrupt(corruption)
-    }
-}
-
-/// A place at a batch boundary.
-struct Place {
-    segment: Offset,
-    position: FilePosition,
-    offset: Offset,
-}
-
-impl Place {
-    fn start_of(segment: Offset) -> Self {
-        Self { segment, position: FIRST_BATCH_POSITION, offset: segment }
-    }
-}
-
-impl OpenLog {
-    fn readable_base(&self) -> Offset {
-        self.readable.segment.header().base_offset
-    }
-
-    fn readable_place(&self) -> Place {
-        Place {
-            segment: self.readable_base(),
-            position: self.readable.position,
-            offset: self.durable,
-        }
-    }
-
-    /// The start of the segment that holds `offset`; the readable end for the end.
-    fn segment_of(&self, offset: Offset) -> Place {
-        if offset >= self.durable {
-            return self.readable_place();
-        }
-        let after = self.sealed.partition_point(|sealed| sealed.base_offset <= offset);
-        match after.checked_sub(1).and_then(|at| self.sealed.get(at)) {
-            Some(sealed) if offset < sealed.end_offset => Place::start_of(sealed.base_offset),
-            _ => Place::start_of(self.readable_base()),
-        }
-    }
-
-    /// The start of the first segment that can hold a batch of `time` or later.
-    fn segment_of_time(&self, time: TimestampMs) -> Place {
-        let first =
-            self.sealed.iter().find(|sealed| sealed.last_append().is_none_or(|last| last >= time));
-        Place::start_of(first.map_or_else(|| self.readable_base(), |sealed| sealed.base_offset))
-    }
-
-    /// Whole batches from `position` of the readable segment on, out of the tail cache.
-    fn cached_run(&self, cursor: &Cursor, max_bytes: usize) -> Option<Run> {
-        let (segment, position) = (cursor.segment, cursor.position);
-        if !self.cache.holds(segment, position) {
-            return None;
-        }
-        let (end, next_offset) = self.boundary(position, max_bytes);
-        // Where the index has gaps, because it is full, a run is cut by walking the headers.
-        let longest = BATCH_BYTES_MAX as u64 + self.index_interval_bytes;
-        if end - position > longest.max(max_bytes as u64) {
-            return None;
-        }
-        let slices = self.cache.slices(segment, position, end)?;
-        let bytes = slices.iter().map(Bytes::len).sum();
-        Some(Run {
-            slices,
-            bytes,
-            first_offset: cursor.next_offset,
-            next_offset,
-            committed: self.durable,
-            earliest: self.meta.log_start,
-        })
-    }
-
-    /// A batch boundary of the readable segment behind `position`, at most `max_bytes` away if
-    /// there is one that near.
-    fn boundary(&self, position: FilePosition, max_bytes: usize) -> (FilePosition, Offset) {
-        let all = (self.readable.position, self.durable);
-        let wanted = position + max_bytes as u64;
-        if wanted >= all.0 {
-            return all;
-        }
-        let base = self.readable_base();
-        let index = self.readable.segment.index().borrow();
-        let near = index.at_or_before(wanted).filter(|entry| entry.position() > position);
-        let entry = near.or_else(|| index.after(wanted));
-        match entry {
-            Some(entry) if entry.position() < all.0 => {
-                (entry.position(), base + u64::from(entry.relative_offset))
-            }
-            _ => all,
-        }
-    }
-
-    fn step(&self, cursor: &Cursor, max_bytes: usize) -> Step {
-        if cursor.next_offset < self.meta.log_start {
-            return Step::Gone { earliest: self.meta.log_start, latest: self.durable };
-        }
-        if cursor.next_offset >= self.durable {
-            return Step::Wait;
-        }
-        if cursor.segment == self.readable_base() {
-            if let Some(run) = self.cached_run(cursor, max_bytes) {
-                return Step::Run(run);
-            }
-            let segment = Rc::clone(&self.readable.segment);
-            return Step::Growing { segment, limit: self.readable.position };
-        }
-        match self.sealed_at(cursor.segment) {
-            Some(sealed) if cursor.next_offset >= sealed.end_offset => {
-                Step::NextSegment(sealed.end_offset)
-            }
-            Some(sealed) if !sealed.is_finished() => Step::Wait,
-            Some(sealed) => Step::Sealed(Rc::clone(sealed)),
-            None => Step::Gone { earliest: self.meta.log_start, latest: self.durable },
-        }
     }
 }
 
@@ -318,6 +197,9 @@ impl Cursor {
             if self.log.context.stopping.get() {
                 return Err(ReadError::Stopping);
             }
+            if self.is_astray() {
+                self.find_way_back().await?;
+            }
             let step = match self.log.with_open(|open| {
                 open.last_used = Clock::monotonic();
                 open.step(self, max_bytes)
@@ -351,18 +233,26 @@ impl Cursor {
                     if self.disk.as_ref().is_none_or(|disk| disk.limit() != end) {
                         self.disk = Some(DiskReader::new(file, salt, self.position, end));
                     }
-                    if let Some(run) = self.disk_run(max_bytes).await? {
-                        return Ok(Some(run));
+                    match self.disk_run(max_bytes).await {
+                        Ok(Some(run)) => return Ok(Some(run)),
+                        Ok(None) if self.position < end => return Ok(None),
+                        Ok(None) => self.enter(sealed.end_offset),
+                        Err(_) if self.is_astray() => {}
+                        Err(error) => return Err(error),
                     }
-                    self.enter(sealed.end_offset);
                 }
                 Step::Growing { segment, limit } => {
                     self.read_growing(&segment, limit);
-                    if let Some(run) = self.disk_run(max_bytes).await? {
-                        return Ok(Some(run));
+                    match self.disk_run(max_bytes).await {
+                        Ok(Some(run)) => return Ok(Some(run)),
+                        // Control batches only, so far.
+                        Ok(None) => {
+                            self.disk = None;
+                            return Ok(None);
+                        }
+                        Err(_) if self.is_astray() => {}
+                        Err(error) => return Err(error),
                     }
-                    // Control batches only, so far.
-                    self.disk = None;
                 }
                 Step::Gone { earliest, latest } => {
                     return Err(ReadError::OutOfRange {
@@ -377,7 +267,7 @@ impl Cursor {
 
     /// Whether the cursor is at the committed end.
     pub(crate) fn at_end(&self) -> bool {
-        match self.log.with_open(|open| self.next_offset >= open.durable) {
+        match self.log.with_open(|open| self.next_offset >= open.committed()) {
             Ok(at_end) => at_end,
             Err(_) => self.is_at_closed_end(),
         }
@@ -389,7 +279,7 @@ impl Cursor {
 
     /// The committed end and the first offset of the log, as far as known without waiting.
     pub(crate) fn marks(&self) -> Option<(Offset, Offset)> {
-        let open = self.log.with_open(|open| (open.meta.log_start, open.durable)).ok();
+        let open = self.log.with_open(|open| (open.log_start(), open.committed())).ok();
         open.or_else(|| self.log.closed_marks())
     }
 
@@ -402,8 +292,25 @@ impl Cursor {
         self.used = None;
     }
 
-    /// What a failed read means. Damage is none when the segment has been retired meanwhile.
+    /// Whether the log was cut or begun anew since the place was found.
+    fn is_astray(&self) -> bool {
+        self.rewritten != self.log.rewritten.get()
+    }
+
+    /// Finds the place once more. What is committed stays, so that fails only after records were given
+    /// up on purpose.
+    async fn find_way_back(&mut self) -> Result<(), ReadError> {
+        let log = Rc::clone(&self.log);
+        *self = Box::pin(log.cursor(CursorStart::Offset(self.next_offset))).await?;
+        Ok(())
+    }
+
+    /// What a failed read means. Damage is none when the segment has been retired or cut meanwhile.
     fn read_error(&self, error: SegmentError) -> ReadError {
+        if self.is_astray() {
+            let message = format!("the log was cut while it was read: {error}");
+            return ReadError::Unavailable { message };
+        }
         let step = self.log.with_open(|open| open.step(self, 0));
         if let Ok(Step::Gone { earliest, latest }) = step {
             return ReadError::OutOfRange { requested: self.next_offset, earliest, latest };
@@ -437,8 +344,9 @@ impl Cursor {
 
     /// The next run from disk; `None` at the reader's limit.
     async fn disk_run(&mut self, max_bytes: usize) -> Result<Option<Run>, ReadError> {
-        let Some(disk) = &mut self.disk else { return Ok(None) };
-        let walked = disk.run(self.position, self.next_offset, max_bytes).await;
+        let upto = self.log.with_open(|open| open.committed());
+        let (Some(disk), Ok(upto)) = (&mut self.disk, upto) else { return Ok(None) };
+        let walked = disk.run(self.position, self.next_offset, max_bytes, upto).await;
         let Some(walked) = walked.map_err(|error| self.read_error(error))? else {
             return Ok(None);
         };
@@ -448,7 +356,7 @@ impl Cursor {
         self.position += walked.bytes as u64;
         self.next_offset = walked.next_offset;
         self.log.context.metrics.disk_read_bytes.add(walked.bytes as u64);
-        let marks = self.log.with_open(|open| (open.meta.log_start, open.durable));
+        let marks = self.log.with_open(|open| (open.log_start(), open.committed()));
         let (earliest, committed) = marks.unwrap_or((first_offset, self.next_offset));
         let Walked { slices, bytes, next_offset, .. } = walked;
         Ok(Some(Run { slices, bytes, first_offset, next_offset, committed, earliest }))
@@ -477,9 +385,13 @@ impl Cursor {
         };
         if let Some(to) = to.filter(|to| *to > self.position) {
             // The offset there is in its batch's header; the walk takes it from the first one.
-            self.position = to;
-            self.disk = None;
-            self.next_offset = self.offset_at(to).await?;
+            let offset = self.offset_at(to).await?;
+            let committed = self.log.with_open(|open| open.committed());
+            if committed.is_ok_and(|committed| offset <= committed) {
+                self.position = to;
+                self.disk = None;
+                self.next_offset = offset;
+            }
         }
         Ok(())
     }
@@ -512,13 +424,14 @@ impl Cursor {
     /// Skips batches until one fulfils `wanted`, within the present segment and those behind it.
     async fn walk_until(&mut self, wanted: impl Fn(&Walked) -> bool) -> Result<(), ReadError> {
         loop {
-            let at_end = self.log.with_open(|open| self.next_offset >= open.durable);
-            if !matches!(at_end, Ok(false)) {
+            let upto = self.log.with_open(|open| open.committed());
+            let Ok(upto) = upto.map(|upto| upto.max(self.next_offset)) else { return Ok(()) };
+            if self.next_offset == upto {
                 return Ok(());
             }
             let Some(mut disk) = self.disk_reader().await? else { return Ok(()) };
             loop {
-                let one = disk.run(self.position, self.next_offset, 1).await;
+                let one = disk.run(self.position, self.next_offset, 1, upto).await;
                 let one = one.map_err(|error| self.read_error(error))?;
                 let Some(batch) = one else { break };
                 if wanted(&batch) {
@@ -527,36 +440,14 @@ impl Cursor {
                 self.position += batch.bytes as u64;
                 self.next_offset = batch.next_offset;
             }
+            if self.next_offset >= upto {
+                return Ok(());
+            }
             match self.log.with_open(|open| open.segment_after(self.segment)) {
                 Ok(Some(next)) => self.enter(next),
                 Ok(None) | Err(_) => return Ok(()),
             }
         }
-    }
-}
-
-/// What a segment is read from.
-enum Source {
-    Sealed(Rc<SealedSegment>),
-    Growing(Rc<ActiveSegment>, FilePosition),
-}
-
-impl OpenLog {
-    fn place_of(&self, cursor: &Cursor) -> Option<Source> {
-        if cursor.segment == self.readable_base() {
-            let segment = Rc::clone(&self.readable.segment);
-            return Some(Source::Growing(segment, self.readable.position));
-        }
-        self.sealed_at(cursor.segment).map(Rc::clone).map(Source::Sealed)
-    }
-
-    fn segment_after(&self, base: Offset) -> Option<Offset> {
-        self.sealed_at(base).map(|sealed| sealed.end_offset)
-    }
-
-    fn sealed_at(&self, base: Offset) -> Option<&Rc<SealedSegment>> {
-        let at = self.sealed.partition_point(|sealed| sealed.base_offset < base);
-        self.sealed.get(at).filter(|sealed| sealed.base_offset == base)
     }
 }
 

@@ -32,8 +32,8 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Carries out a cut that an earlier run recorded. How far there is something to zero was not
-    /// recorded, so all of the file is.
+    /// Carries out a cut that was recorded. How far there is something to zero is known to the process
+    /// that has written the segment; otherwise all of the file is.
     pub(super) async fn finish_cut(
         &self,
         cut: &PendingCut,
@@ -59,7 +59,12 @@ impl PartitionLog {
             remove_file(self.path.file(SegmentFile::Log, base)).await?;
         }
         sync_directory(self.path.directory().to_owned()).await?;
-        self.wipe(&file, cut.position.get(), block_ceil(file.len().await?)).await?;
+        let written = self.written_end.take().filter(|(base, _)| *base == cut.segment);
+        let end = match written {
+            Some((_, end)) => end.get(),
+            None => file.len().await?,
+        };
+        self.wipe(&file, cut.position.get(), end).await?;
         meta.pending_cut = None;
         replace_file(self.path.meta(), meta.encode().to_vec()).await?;
         Ok(())

@@ -5,7 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use forebay_format::limits::HEADER_BYTES;
-use forebay_format::{BatchHeader, FilePosition, Offset, SegmentSalt, TimestampMs};
+use forebay_format::{BatchHeader, Epoch, FilePosition, Offset, SegmentSalt, TimestampMs};
 use smallvec::SmallVec;
 
 use crate::io::{
@@ -28,6 +28,8 @@ pub(super) struct Walked {
     pub(super) bytes: usize,
     /// Offset after the last of them.
     pub(super) next_offset: Offset,
+    /// Epoch of the last of them.
+    pub(super) epoch: Epoch,
     /// Append time of the last of them.
     pub(super) append_time: TimestampMs,
 }
@@ -108,18 +110,19 @@ impl DiskReader {
     }
 
     /// Batches from `position` on, the first of which has base offset `offset`: one at least, more
-    /// while they are in memory and fit into `max_bytes`. `None` at the limit. What lies before
-    /// `position` is forgotten.
+    /// while they are in memory and fit into `max_bytes`. `None` at the end of what may be read. What lies before
+    /// `position` is forgotten. None goes beyond the offset `upto`.
     pub(super) async fn run(
         &mut self,
         position: FilePosition,
         offset: Offset,
         max_bytes: usize,
+        upto: Offset,
     ) -> Result<Option<Walked>, SegmentError> {
         let mut end = position;
         let mut next_offset = offset;
-        let mut append_time = TimestampMs::MIN;
-        while end < self.limit {
+        let (mut epoch, mut append_time) = (Epoch::ZERO, TimestampMs::MIN);
+        while end < self.limit && next_offset < upto {
             let header_end = end.get() + HEADER_BYTES as u64;
             if end > position && header_end > self.loaded_end() {
                 break;
@@ -138,9 +141,12 @@ impl DiskReader {
                     what: format!("a batch of base offset {found} that ends at byte {ends}"),
                 });
             }
+            if header.next_offset() > upto {
+                break;
+            }
             self.load(batch_end.get()).await?;
             (end, next_offset) = (batch_end, header.next_offset());
-            append_time = header.leader.append_time;
+            (epoch, append_time) = (header.leader.epoch, header.leader.append_time);
         }
         if end == position {
             return Ok(None);
@@ -148,7 +154,7 @@ impl DiskReader {
         let slices = self.slices(position.get(), end.get());
         self.forget_below(end.get());
         let bytes = slices.iter().map(Bytes::len).sum();
-        Ok(Some(Walked { slices, bytes, next_offset, append_time }))
+        Ok(Some(Walked { slices, bytes, next_offset, epoch, append_time }))
     }
 
     async fn header_at(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use forebay_format::batch::BatchError;
-use forebay_format::{FilePosition, Offset, ProducerError};
+use forebay_format::{FilePosition, NodeId, Offset, ProducerError};
 use thiserror::Error;
 
 /// A partition whose durable bytes are damaged. It serves nothing until an operator acts.
@@ -69,10 +69,51 @@ pub enum AppendError {
     /// There was no room. It is not in the log.
     #[error(transparent)]
     Refused(#[from] ReserveError),
-    /// The batch was appended, and the disk failed before it was durable: it may or may not be
-    /// there after a restart.
-    #[error("the disk failed before the batch was durable; it may be in the log or not")]
+    /// The sequencer did not take it. It is not in the log.
+    #[error(transparent)]
+    NotAdmitted(#[from] WriteRefusal),
+    /// The batch was appended, and whether it stays is not known: the disk failed before it was durable,
+    /// or this replica stopped leading before it was committed.
+    #[error("the batch was appended, but whether it stays in the log is not known")]
     Indeterminate,
+}
+
+/// Why a sequencer did not take a client's batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum WriteRefusal {
+    /// This node does not lead the partition.
+    #[error("this node does not lead the partition, {}", leads(*.leader))]
+    NotLeader {
+        /// Who does, as far as is known.
+        leader: Option<NodeId>,
+    },
+    /// This node is about to lead the partition, or is handing it over.
+    #[error("the partition's leader is not ready, or is handing leadership over")]
+    NotServing,
+    /// Too few replicas are live.
+    #[error("the partition is read-only: {live} replicas are live, {needed} are needed")]
+    ReadOnly {
+        /// How many are live.
+        live: usize,
+        /// How many must be.
+        needed: usize,
+    },
+    /// The cluster's metadata are older than what replicas have seen of them.
+    #[error("the cluster's metadata have gone back in time; an operator has to confirm them")]
+    MetadataRolledBack,
+    /// More replicas were asked for than there are.
+    #[error("the partition has only {voters} replicas that count")]
+    TooManyReplicas {
+        /// How many there are.
+        voters: usize,
+    },
+    /// Too many batches wait for their answers.
+    #[error("too many batches of the partition wait for their answers")]
+    Overloaded,
+}
+
+fn leads(leader: Option<NodeId>) -> String {
+    leader.map_or_else(|| "nobody is known to".to_owned(), |leader| format!("node {leader} does"))
 }
 
 /// Why a read did not happen.

@@ -47,6 +47,7 @@ struct Written {
 
 /// Flushes until nothing is left; then the log is marked as not flushing.
 pub(super) async fn run(log: Rc<PartitionLog>) {
+    let _task = log.begin_task();
     let mut unsynced: Option<Written> = None;
     let mut sync_due = log.context.next_sync();
     loop {
@@ -93,14 +94,15 @@ impl OpenLog {
             let segment = Rc::clone(&self.active);
             let end = FilePosition::new(self.tail.end());
             let group = self.tail.take_group();
-            return Some(Part { segment, group, end, chain: self.chain, seals: false, counts });
+            let chain = self.chain();
+            return Some(Part { segment, group, end, chain, seals: false, counts });
         }
         self.unflushed = counts;
         if may_end {
             self.running.flush = false;
             // Refusals and duplicates wait in line for batches that are durable by now.
-            self.written_acks.complete_upto(self.durable, true);
-            self.durable_acks.complete_upto(self.durable, true);
+            self.written_acks.complete_upto(self.durable.end, true);
+            self.durable_acks.complete_upto(self.durable.end, true);
         }
         None
     }
@@ -115,8 +117,7 @@ impl PartitionLog {
     fn sync_is_due(&self, due: Instant) -> bool {
         // A close waits for this.
         matches!(self.context.fsync, FsyncPolicy::Batch)
-            || self.context.stopping.get()
-            || self.removing.get()
+            || self.quiet_is_awaited()
             || Clock::monotonic() >= due
     }
 
@@ -201,7 +202,7 @@ impl PartitionLog {
     async fn create(&self, segment: &ActiveSegment) -> io::Result<()> {
         loop {
             match segment.create(&self.path, &self.context.pool).await {
-                Err(error) if is_full(&error) && !self.removing.get() => {
+                Err(error) if is_full(&error) && !self.removing.get() && self.is_open() => {
                     let directory = self.path.directory().display();
                     tracing::warn!(%directory, %error, "no room for the next segment; waiting");
                     sleep(FULL_DISK_RETRY).await;
@@ -235,12 +236,15 @@ impl PartitionLog {
             for part in group {
                 open.cache.push(segment.header().base_offset, part);
             }
-            open.set_durable(chain.next_offset, ReadableEnd { segment, position: end });
+            open.set_durable(chain.position(), ReadableEnd { segment, position: end });
             open.written_acks.complete_upto(chain.next_offset, true);
             open.durable_acks.complete_upto(chain.next_offset, true);
         });
         self.context.cached(self, cached);
         self.progress.raise();
+        if let Some(sequencer) = self.decider.sequencer() {
+            sequencer.durable(chain.position());
+        }
         Ok(())
     }
 

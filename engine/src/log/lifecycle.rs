@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use forebay_format::CleanEntry;
 use forebay_format::names::SegmentFile;
 
+use super::ReserveError;
 use super::partition::{NotOpen, OpenLog, PartitionLog, State};
 use crate::io::{file_names, remove_empty_directory, remove_tree, replace_file};
 
@@ -20,10 +21,14 @@ impl PartitionLog {
     /// Looks after the log: retention, rolling by age, closing when idle. Returns whether it did
     /// more than look.
     pub(crate) async fn keep_house(self: &Rc<Self>, now: Instant) -> bool {
+        let replica = self.decider.is_replica();
         let idle = match self.with_open(|open| {
-            open.is_quiet() && now.saturating_duration_since(open.last_used) >= IDLE_CLOSE
+            !replica
+                && open.is_quiet()
+                && now.saturating_duration_since(open.last_used) >= IDLE_CLOSE
         }) {
             Ok(idle) => idle,
+            Err(NotOpen::Closed) if replica => return false,
             Err(NotOpen::Closed) => return self.visit(now).await,
             Err(NotOpen::Busy | NotOpen::Never(_)) => return false,
         };
@@ -87,9 +92,11 @@ impl PartitionLog {
                 Err(error) => {
                     self.poison_if_lost(&error);
                     tracing::warn!(partition = %self.id, %error, "closed without a clean mark");
+                    self.end_sequencing(&ReserveError::Stopping);
                     return None;
                 }
             }
+            self.end_sequencing(&ReserveError::Stopping);
             return match &*self.state.borrow() {
                 State::Closed(entry) => entry.clone(),
                 _ => None,
@@ -129,35 +136,35 @@ impl PartitionLog {
         }
         let status = open.status();
         let oldest = open.sealed.front().map(|oldest| oldest.last_append());
-        self.oldest_append.set(oldest.unwrap_or(Some(open.chain.append_time)));
+        self.oldest_append.set(oldest.unwrap_or(Some(open.state.last_append_time)));
         if let Some(entry) = open.resumed.take_if(|entry| open.meta.log_start == entry.log_start)
             && entry.end_position == open.active_end()
             && entry.active_segment == open.active.header().base_offset
         {
             return Ok(Some(entry));
         }
-        open.active.write_index(&self.path, open.active_end(), open.chain).await?;
+        open.active.write_index(&self.path, open.active_end(), open.chain()).await?;
         // Without a record in the active segment its own table, taken where it begins, says it
         // all. It must stay: the next recovery starts from there.
-        if open.chain.next_offset > open.active.header().base_offset {
-            let producers = self.path.file(SegmentFile::Producers, open.chain.next_offset);
+        if open.state.end > open.active.header().base_offset {
+            let producers = self.path.file(SegmentFile::Producers, open.state.end);
             replace_file(producers, open.producer_snapshot()).await?;
         }
         let began_before = open.active.header().epochs.latest();
-        let epochs = open.epochs.entries().iter().copied();
+        let epochs = open.state.epochs.entries().iter().copied();
         Ok(Some(CleanEntry {
             partition: self.id,
             replica: open.meta.replica,
             promised_epoch: open.meta.promised_epoch,
             log_start: open.meta.log_start,
-            committed: open.durable,
+            committed: open.committed(),
             active_segment: open.active.header().base_offset,
             salt: open.active.header().salt,
-            end_offset: open.chain.next_offset,
+            end_offset: open.state.end,
             end_position: open.active_end(),
-            last_header_crc: open.chain.header_crc,
-            last_epoch: open.chain.epoch,
-            last_append_time: open.chain.append_time,
+            last_header_crc: open.state.last_header_crc,
+            last_epoch: open.state.position().epoch,
+            last_append_time: open.state.last_append_time,
             size_bytes: status.size_bytes,
             segments: u32::try_from(status.segments).unwrap_or(u32::MAX),
             epochs: epochs.filter(|e| began_before.is_none_or(|b| e.epoch > b.epoch)).collect(),
@@ -193,7 +200,9 @@ impl PartitionLog {
         if let Some(mut open) = taken {
             self.let_go(&mut open);
         }
+        self.end_sequencing(&ReserveError::Unknown);
         let directory = self.path.directory().to_owned();
+        self.drop_resets().await?;
         remove_tree(directory.clone()).await?;
         match directory.parent() {
             Some(topic) => remove_empty_directory(topic.to_owned()).await,

@@ -8,22 +8,24 @@ use std::rc::Rc;
 use forebay_format::names::SegmentFile;
 use forebay_format::segment::FIRST_BATCH_POSITION;
 use forebay_format::{
-    CleanEntry, Epoch, EpochTable, FileError, FilePosition, Offset, PartitionMeta, ProducerTable,
-    ReplicaId, SegmentHeader, SegmentIdentity, SegmentSalt, TimestampMs,
+    CleanEntry, FileError, FilePosition, LogState, Offset, PartitionMeta, ProducerTable, ReplicaId,
+    SegmentHeader, SegmentIdentity, SegmentSalt,
 };
 
 use super::acks::WaitingAcks;
 use super::attempts::Attempt;
 use super::cache::TailCache;
+use super::committed::CommittedMark;
 use super::partition::{OpenLog, PartitionLog, ReadableEnd, Running, State, Unflushed};
 use super::recovery::trusts;
+use super::sequencer::Decider;
 use super::tail::TailBuffers;
 use super::{Corruption, ReserveError};
 use crate::clock::Clock;
 use crate::io::{BLOCK_BYTES, DirectFile, block_floor, is_lost, lost};
 use crate::metrics::Counted;
 use crate::runtime::spawn;
-use crate::segment::{ActiveSegment, Chain, SealedSegment, SegmentError, read_header};
+use crate::segment::{ActiveSegment, SealedSegment, SegmentError, read_header};
 
 /// Why a log could not be opened.
 pub(super) enum OpenError {
@@ -81,9 +83,7 @@ pub(super) struct Found {
 pub(super) struct Recovered {
     pub(super) segment: ActiveSegment,
     pub(super) end: FilePosition,
-    pub(super) chain: Chain,
-    pub(super) epochs: EpochTable,
-    pub(super) producers: ProducerTable,
+    pub(super) state: LogState,
     /// The clean entry that was trusted.
     pub(super) resumed: Option<CleanEntry>,
 }
@@ -131,17 +131,20 @@ impl PartitionLog {
                 Err(ReserveError::Unavailable { message: error.to_string() })
             }
             Err(OpenError::Refused(message)) => {
-                self.quarantine(ReserveError::Unavailable { message });
+                self.quarantine(&ReserveError::Unavailable { message });
                 Ok(())
             }
             Err(OpenError::Corrupt(corruption)) => {
-                self.quarantine(ReserveError::Corrupt(corruption));
+                self.quarantine(&ReserveError::Corrupt(corruption));
                 Ok(())
             }
         }
     }
 
     async fn load(&self, clean: Option<&CleanEntry>) -> Result<OpenLog, OpenError> {
+        if self.decider.is_replica() {
+            self.finish_reset().await?;
+        }
         let listing = self.list().await?;
         if !listing.has_meta && listing.logs.is_empty() {
             return match clean {
@@ -192,7 +195,7 @@ impl PartitionLog {
             Some(recovered) => recovered,
             None => self.recover(&found, entry, &mut meta).await?,
         };
-        let end = recovered.chain.next_offset;
+        let end = recovered.state.end;
         self.drop_stale_producers(&listing.producers, &logs, end).await?;
         self.assemble(meta, sealed, recovered).await
     }
@@ -214,29 +217,16 @@ impl PartitionLog {
         Err(OpenError::corrupt(path, entry.active_segment, &what))
     }
 
-    fn identity(&self, replica: ReplicaId) -> SegmentIdentity {
+    pub(super) fn identity(&self, replica: ReplicaId) -> SegmentIdentity {
         SegmentIdentity { cluster: self.context.cluster, partition: self.id, replica }
     }
 
     /// An empty log with nothing on disk but, perhaps, its meta.
     fn fresh(&self, meta: PartitionMeta) -> OpenLog {
-        let header = SegmentHeader {
-            identity: self.identity(meta.replica),
-            base_offset: Offset::ZERO,
-            salt: SegmentSalt::random(),
-            previous_append_time: TimestampMs::MIN,
-            previous_header_crc: 0,
-            epochs: EpochTable::new(),
-        };
-        let segment = ActiveSegment::absent(header.clone(), self.context.index_interval_bytes);
-        let recovered = Recovered {
-            chain: Chain::before(&header),
-            segment,
-            end: FIRST_BATCH_POSITION,
-            epochs: EpochTable::new(),
-            producers: ProducerTable::new(),
-            resumed: None,
-        };
+        let state = LogState::default();
+        let header = header_at(&state, self.identity(meta.replica));
+        let segment = ActiveSegment::absent(header, self.context.index_interval_bytes);
+        let recovered = Recovered { segment, end: FIRST_BATCH_POSITION, state, resumed: None };
         self.open_log(meta, VecDeque::new(), recovered, &[])
     }
 
@@ -246,8 +236,10 @@ impl PartitionLog {
         sealed: VecDeque<Rc<SealedSegment>>,
         recovered: Recovered,
     ) -> Result<OpenLog, OpenError> {
-        if recovered.chain.epoch > self.epoch.get() {
-            let (found, mine) = (recovered.chain.epoch, self.epoch.get());
+        let found = recovered.state.position().epoch;
+        if let Decider::Alone { epoch: mine } = self.decider
+            && found > mine
+        {
             return Err(OpenError::Refused(format!(
                 "{}: the log was written in epoch {found}, this node leads in epoch {mine}",
                 self.path.directory().display()
@@ -274,8 +266,18 @@ impl PartitionLog {
         recovered: Recovered,
         partial: &[u8],
     ) -> OpenLog {
-        let Recovered { segment, end, chain, epochs, producers, resumed } = recovered;
+        let Recovered { segment, end, state, resumed } = recovered;
         let active = Rc::new(segment);
+        let durable = state.position();
+        let committed = self.decider.is_replica().then(|| {
+            let told = self.committed.get().unwrap_or(meta.committed.max(meta.log_start));
+            let told = told.min(durable.end);
+            if self.committed.get().is_some() {
+                // What is appended behind a cut is not committed because of what was there before.
+                self.committed.set(Some(told));
+            }
+            CommittedMark::new(told)
+        });
         OpenLog {
             identity: self.identity(meta.replica),
             meta,
@@ -283,14 +285,12 @@ impl PartitionLog {
             sealed,
             rolled: VecDeque::new(),
             tail: TailBuffers::new(self.context.pool.clone(), end.get(), partial),
-            chain,
-            epoch_started: chain.epoch == self.epoch.get() && chain.epoch > Epoch::ZERO,
-            durable: chain.next_offset,
+            state,
+            durable,
+            committed,
             readable: ReadableEnd { segment: Rc::clone(&active), position: end },
             active,
             synced: end,
-            epochs,
-            producers,
             written_acks: WaitingAcks::default(),
             durable_acks: WaitingAcks::default(),
             cache: TailCache::default(),
@@ -298,6 +298,7 @@ impl PartitionLog {
             index_interval_bytes: self.context.index_interval_bytes,
             index_full: false,
             reserved_bytes: 0,
+            rewriting: false,
             running: Running::default(),
             unflushed: Unflushed::default(),
             resumed,
@@ -305,4 +306,32 @@ impl PartitionLog {
             _counted: Counted::new(&self.context.metrics, |metrics| &metrics.open_partitions),
         }
     }
+}
+
+/// The header of a segment, new or used again, that goes on where a log of this state ends.
+pub(super) fn header_at(state: &LogState, identity: SegmentIdentity) -> SegmentHeader {
+    SegmentHeader {
+        identity,
+        base_offset: state.end,
+        salt: SegmentSalt::random(),
+        previous_append_time: state.last_append_time,
+        previous_header_crc: state.last_header_crc,
+        epochs: state.epochs.clone(),
+    }
+}
+
+/// The state of a log that ends where this segment begins; `None` without the producer table of that
+/// place.
+pub(super) fn state_before(
+    header: &SegmentHeader,
+    producers: Option<ProducerTable>,
+) -> Option<LogState> {
+    Some(LogState {
+        log_start: header.base_offset,
+        end: header.base_offset,
+        epochs: header.epochs.clone(),
+        last_header_crc: header.previous_header_crc,
+        last_append_time: header.previous_append_time,
+        producers: producers?,
+    })
 }

@@ -17,19 +17,22 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use forebay_format::{
-    CleanEntry, Epoch, EpochTable, FilePosition, Offset, PartitionId, PartitionMeta, ProducerTable,
+    CleanEntry, FilePosition, LogState, Offset, PartitionId, PartitionMeta, Position,
     SegmentIdentity, TimestampMs,
 };
 
 use super::acks::WaitingAcks;
 use super::attempts::{Attempt, Attempts};
 use super::cache::TailCache;
+use super::committed::CommittedMark;
+use super::line::Line;
+use super::meta_writer::MetaWriter;
+use super::sequencer::Decider;
 use super::tail::{GroupBuffer, TailBuffers};
 use super::{LogContext, LogSettings, ReserveError};
 use crate::clock::Clock;
-use crate::io::{MemoryReservation, is_lost};
 use crate::metrics::Counted;
-use crate::runtime::{Signal, spawn};
+use crate::runtime::Signal;
 use crate::segment::{ActiveSegment, Chain, SealedSegment, SegmentPath, SegmentsInUse, Spare};
 
 /// What can be read of a partition, and what it takes up.
@@ -51,8 +54,16 @@ pub(crate) struct PartitionLog {
     pub(super) path: SegmentPath,
     pub(super) context: Rc<LogContext>,
     pub(super) settings: RefCell<LogSettings>,
-    /// The epoch that this node leads the partition in.
-    pub(super) epoch: Cell<Epoch>,
+    /// Who decides what is appended.
+    pub(super) decider: Decider,
+    /// What the sequencer has said is committed; kept while the log is cut or begun anew.
+    pub(super) committed: Cell<Option<Offset>>,
+    /// How often the log was cut, begun anew or put aside: places in it are looked up again then.
+    pub(super) rewritten: Cell<u64>,
+    /// Base offset and end of the segment that was active when the log was closed to be cut.
+    pub(super) written_end: Cell<Option<(Offset, FilePosition)>>,
+    /// Tasks that may change the open log when they have waited for the disk.
+    pub(super) tasks: Cell<usize>,
     pub(super) state: RefCell<State>,
     /// Set when the topic was deleted: nothing new is admitted.
     pub(super) removing: Cell<bool>,
@@ -68,6 +79,12 @@ pub(crate) struct PartitionLog {
     pub(super) opening: Attempts,
     /// Which of its files are read.
     pub(super) in_use: SegmentsInUse,
+    /// Whether the tail ends with a batch that the sequencer is being asked about.
+    pub(super) proposing: Cell<bool>,
+    /// Stamped batches on their way into the log.
+    pub(super) line: Line,
+    /// What the sequencer has the replica remember.
+    pub(super) meta_writer: MetaWriter,
     /// Getting it disk space, while `running.make_room` says so.
     pub(super) making_room: Attempts,
 }
@@ -90,7 +107,7 @@ pub(super) enum State {
 
 /// A log in service.
 ///
-/// Invariant: `meta.log_start ≤ durable ≤ chain.next_offset`. On a single node, what is durable is
+/// Invariant: `committed ≤ durable ≤ state.position()`. Without a sequencer, what is durable is
 /// committed.
 pub(super) struct OpenLog {
     pub(super) identity: SegmentIdentity,
@@ -103,18 +120,16 @@ pub(super) struct OpenLog {
     pub(super) rolled: VecDeque<Rolled>,
     pub(super) active: Rc<ActiveSegment>,
     pub(super) tail: TailBuffers,
-    /// The appended end: what the next batch continues.
-    pub(super) chain: Chain,
-    /// Whether this epoch's control batch is in the log.
-    pub(super) epoch_started: bool,
-    /// Exclusive end of what is on stable storage.
-    pub(super) durable: Offset,
+    /// What all that was appended adds up to; its log start is kept in `meta`.
+    pub(super) state: LogState,
+    /// End of what is on stable storage.
+    pub(super) durable: Position,
+    /// Where there is a sequencer: what it says is committed.
+    pub(super) committed: Option<CommittedMark>,
     /// The same as a place: the segment and the position in it.
     pub(super) readable: ReadableEnd,
     /// Position in the active segment that is known to be synced.
     pub(super) synced: FilePosition,
-    pub(super) epochs: EpochTable,
-    pub(super) producers: ProducerTable,
     pub(super) written_acks: WaitingAcks,
     pub(super) durable_acks: WaitingAcks,
     pub(super) cache: TailCache,
@@ -127,6 +142,8 @@ pub(super) struct OpenLog {
     pub(super) resumed: Option<CleanEntry>,
     /// Bytes of reservations that were not appended yet.
     pub(super) reserved_bytes: u64,
+    /// Whether it is about to be cut or begun anew, once it is quiet: nothing more is admitted.
+    pub(super) rewriting: bool,
     pub(super) running: Running,
     /// Batches and records since the last flush, for the counters.
     pub(super) unflushed: Unflushed,
@@ -170,19 +187,14 @@ pub(super) struct Unflushed {
     pub(super) bytes: u64,
 }
 
-/// Room for one append in memory and on disk, given back on drop.
-#[derive(Debug)]
-pub(crate) struct Reserved {
-    pub(super) log: Rc<PartitionLog>,
-    pub(super) bytes: u64,
-    pub(super) _memory: MemoryReservation,
-}
+/// See [`PartitionLog::begin_task`].
+pub(super) struct LogTask(Rc<PartitionLog>);
 
-impl Drop for Reserved {
+impl Drop for LogTask {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.log.if_open(|open| open.reserved_bytes -= self.bytes);
-            self.log.progress.raise();
+        self.0.tasks.set(self.0.tasks.get() - 1);
+        if !self.0.is_open() {
+            self.0.progress.raise();
         }
     }
 }
@@ -193,7 +205,7 @@ impl PartitionLog {
         id: PartitionId,
         context: Rc<LogContext>,
         settings: LogSettings,
-        epoch: Epoch,
+        decider: Decider,
         clean: Option<CleanEntry>,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -201,7 +213,11 @@ impl PartitionLog {
             path: context.path_of(id),
             context,
             settings: RefCell::new(settings),
-            epoch: Cell::new(epoch),
+            decider,
+            committed: Cell::new(None),
+            rewritten: Cell::new(0),
+            written_end: Cell::new(None),
+            tasks: Cell::new(0),
             state: RefCell::new(State::Closed(clean)),
             removing: Cell::new(false),
             visited: Cell::new(None),
@@ -211,12 +227,31 @@ impl PartitionLog {
             opening: Attempts::default(),
             making_room: Attempts::default(),
             in_use: SegmentsInUse::default(),
+            proposing: Cell::new(false),
+            line: Line::default(),
+            meta_writer: MetaWriter::default(),
         })
+    }
+
+    /// Whether a sequencer decides about it.
+    pub(crate) fn is_replica(&self) -> bool {
+        self.decider.is_replica()
     }
 
     /// Replaces the settings; they hold from the next append on.
     pub(crate) fn set_settings(&self, settings: LogSettings) {
         *self.settings.borrow_mut() = settings;
+    }
+
+    /// Says, for as long as the result lives, that a task may change the open log.
+    pub(super) fn begin_task(self: &Rc<Self>) -> LogTask {
+        self.tasks.set(self.tasks.get() + 1);
+        LogTask(Rc::clone(self))
+    }
+
+    /// Whether the log is in service.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Open(_))
     }
 
     /// Runs `f` on the open log, or says why it is not open.
@@ -252,6 +287,10 @@ impl PartitionLog {
                     if self.context.stopping.get() {
                         return Err(ReserveError::Stopping);
                     }
+                    if !self.decider.may_open() {
+                        let message = "the replica has not been opened yet".to_owned();
+                        return Err(ReserveError::Unavailable { message });
+                    }
                     if let Some(error) = self.opening.failure_of(waited_for) {
                         return Err(error);
                     }
@@ -283,7 +322,7 @@ impl PartitionLog {
     /// Log start and end of a log that is closed, as its close left them.
     pub(super) fn closed_marks(&self) -> Option<(Offset, Offset)> {
         match &*self.state.borrow() {
-            State::Closed(Some(entry)) => Some((entry.log_start, entry.end_offset)),
+            State::Closed(Some(entry)) => Some((entry.log_start, entry.committed)),
             _ => None,
         }
     }
@@ -293,63 +332,10 @@ impl PartitionLog {
         matches!(self.with_open(|open| open.cache.evict_oldest()), Ok(true))
     }
 
-    /// Takes the log out of service for good, and ends the process's service.
-    pub(super) fn poison(&self, what: &std::io::Error) {
-        if matches!(&*self.state.borrow(), State::Removed) {
-            // Its files were taken away under the write, on purpose.
-            return;
-        }
-        let message = format!("{}: {what}", self.path.directory().display());
-        self.end_service(ReserveError::Unavailable { message: message.clone() });
-        self.context.fail(message);
-    }
-
-    /// As [`PartitionLog::poison`], if the error says that writes were lost; others are left to
-    /// the caller.
-    pub(super) fn poison_if_lost(&self, error: &std::io::Error) {
-        if is_lost(error) {
-            self.poison(error);
-        }
-    }
-
-    /// Takes a damaged log out of service. Nothing on disk is changed.
-    pub(super) fn quarantine(&self, error: ReserveError) {
-        tracing::error!(partition = %self.id, %error, "the partition is out of service");
-        if self.end_service(error) {
-            self.context.metrics.quarantined_partitions.add(1);
-        }
-    }
-
-    /// Answers and lets go of everything. `false` when damage has ended the service already: that
-    /// cause is kept.
-    fn end_service(&self, error: ReserveError) -> bool {
-        if matches!(&*self.state.borrow(), State::Failed(ReserveError::Corrupt(_)) | State::Removed)
-        {
-            return false;
-        }
-        let before = self.state.replace(State::Failed(error));
-        if let State::Open(mut open) = before {
-            open.written_acks.fail_all();
-            open.durable_acks.fail_all();
-            self.let_go(&mut open);
-        }
-        self.progress.raise();
-        true
-    }
-
-    /// Gives back what an open log holds of what the shard's logs share.
-    pub(super) fn let_go(&self, open: &mut OpenLog) {
-        if !open.cache.is_empty() {
-            self.context.forget_cached(self);
-        }
-        if let Some(spare) = open.spare.take() {
-            let context = Rc::clone(&self.context);
-            spawn(async move {
-                if let Err(error) = context.spares.put_back(spare).await {
-                    tracing::warn!(%error, "an unused spare file could not be removed");
-                }
-            });
-        }
+    /// Whether somebody waits until nothing is in flight.
+    pub(super) fn quiet_is_awaited(&self) -> bool {
+        let rewriting = self.with_open(|open| open.rewriting);
+        self.context.stopping.get() || self.removing.get() || matches!(rewriting, Ok(true))
     }
 }
 
@@ -367,23 +353,44 @@ impl OpenLog {
         let rolled: u64 = self.rolled.iter().map(|rolled| rolled.end.get()).sum();
         let active = if self.on_disk { self.tail.end() } else { 0 };
         PartitionStatus {
-            earliest: self.meta.log_start,
-            committed: self.durable,
+            earliest: self.log_start(),
+            committed: self.committed(),
             size_bytes: sealed + rolled + active,
             segments: self.sealed.len() as u64 + self.rolled.len() as u64 + u64::from(self.on_disk),
         }
     }
 
+    /// What the next batch continues.
+    pub(super) fn chain(&self) -> Chain {
+        Chain::of(&self.state)
+    }
+
+    /// Exclusive end of what readers may see.
+    pub(super) fn committed(&self) -> Offset {
+        let told = self.committed.as_ref().map(CommittedMark::told);
+        told.map_or(self.durable.end, |told| told.min(self.durable.end))
+    }
+
+    /// First offset that readers may see. The meta's can be higher, in a log that began anew.
+    pub(super) fn log_start(&self) -> Offset {
+        self.meta.log_start.min(self.committed())
+    }
+
     /// Moves the durable mark and the readable end.
-    pub(super) fn set_durable(&mut self, upto: Offset, readable: ReadableEnd) {
+    pub(super) fn set_durable(&mut self, upto: Position, readable: ReadableEnd) {
         assert!(self.durable <= upto, "the durable mark never goes back");
-        assert!(upto <= self.chain.next_offset, "what is durable was appended");
+        assert!(upto <= self.state.position(), "what is durable was appended");
         self.durable = upto;
         self.readable = readable;
     }
 
-    /// Whether nothing is in flight: no flush, no reservation, no answer that waits.
+    /// Whether nothing is in flight: no flush, no reservation, no answer that waits, no cut.
     pub(super) fn is_quiet(&self) -> bool {
+        !self.rewriting && self.has_settled()
+    }
+
+    /// The same for the one who is about to cut it.
+    pub(super) fn has_settled(&self) -> bool {
         !(self.running.flush || self.running.make_room || self.running.retention)
             && self.reserved_bytes == 0
             && !self.tail.is_dirty()

@@ -3,10 +3,10 @@
 use forebay_format::names::SegmentFile;
 use forebay_format::partition_meta::PendingCut;
 use forebay_format::segment::FIRST_BATCH_POSITION;
-use forebay_format::{CleanEntry, EpochStart, PartitionMeta};
+use forebay_format::{CleanEntry, PartitionMeta};
 
 use super::Corruption;
-use super::open::{Found, OpenError, Recovered};
+use super::open::{Found, OpenError, Recovered, state_before};
 use super::partition::PartitionLog;
 use super::recovery::{TailDecision, Vouched, decide_tail};
 use super::resume::start_point;
@@ -23,12 +23,12 @@ impl PartitionLog {
         meta: &mut PartitionMeta,
     ) -> Result<Recovered, OpenError> {
         let Found { file, header, file_bytes } = found;
-        let Some(mut producers) = self.read_producers(start_point(header)).await? else {
+        let producers = self.read_producers(start_point(header)).await?;
+        let Some(mut state) = state_before(header, producers) else {
             let path = self.path.file(SegmentFile::Producers, header.base_offset);
             let what = "the producer table at the segment's start is missing or damaged";
             return Err(OpenError::corrupt(path, header.base_offset, what));
         };
-        let mut epochs = header.epochs.clone();
         let mut index = ActiveIndex::new(header.base_offset, self.context.index_interval_bytes);
         let mut vouched = vouching.map(|entry| Vouched {
             end: entry.end_position,
@@ -37,12 +37,9 @@ impl PartitionLog {
         });
         let from = (FIRST_BATCH_POSITION, Chain::before(header));
         let walk = scan(file, header, from, |batch, position| {
-            let leader = &batch.leader;
-            // Not added when it is the epoch that goes on.
-            let _ = epochs.push(EpochStart { epoch: leader.epoch, start: leader.base_offset });
+            state.append(&batch.meta());
             if !batch.client.control {
-                index.note(leader.base_offset, position, leader.append_time);
-                producers.record(&batch.client, leader);
+                index.note(batch.leader.base_offset, position, batch.leader.append_time);
             }
             if let (Some(vouched), Some(entry)) = (&mut vouched, vouching) {
                 let end = position + batch.batch_bytes() as u64;
@@ -71,13 +68,6 @@ impl PartitionLog {
         sync_directory(self.path.directory().to_owned()).await?;
         let segment =
             ActiveSegment::reopened(header.clone(), file.clone(), *file_bytes, walk.end, index);
-        Ok(Recovered {
-            segment,
-            end: walk.end,
-            chain: walk.chain,
-            epochs,
-            producers,
-            resumed: None,
-        })
+        Ok(Recovered { segment, end: walk.end, state, resumed: None })
     }
 }

@@ -9,6 +9,7 @@
 //! | a batch that verifies and does not continue the one before | corruption: never cut |
 //! | a log that ends before, or otherwise than, a clean entry of this replica says | corruption: never cut |
 //! | a cut that was recorded and not finished | finish it first |
+//! | a folder that is to take the place of a replica's log | let it, before anything else is looked at |
 //!
 //! (A header block of somebody else is refused, and a bad index rebuilt, where they are read:
 //! `segment::sealed`.)

@@ -3,13 +3,13 @@
 use forebay_format::index::Index;
 use forebay_format::names::SegmentFile;
 use forebay_format::{
-    CleanEntry, FileError, ProducerTable, SegmentHeader, SnapshotPoint, decode_snapshot,
+    CleanEntry, FileError, LogState, ProducerTable, SegmentHeader, SnapshotPoint, decode_snapshot,
 };
 
 use super::open::{Found, OpenError, Recovered};
 use super::partition::PartitionLog;
 use crate::io::read_file;
-use crate::segment::{ActiveIndex, ActiveSegment, Chain};
+use crate::segment::{ActiveIndex, ActiveSegment};
 
 /// The place in the log where the producer table of a segment's start was taken.
 pub(super) fn start_point(header: &SegmentHeader) -> SnapshotPoint {
@@ -54,18 +54,30 @@ impl PartitionLog {
             }
         };
         let Some(producers) = self.read_producers(point).await? else { return Ok(None) };
+        let (before, last) = (header.previous_append_time, entry.last_append_time);
+        if entry.end_offset == header.base_offset
+            && ProducerTable::is_due_between(before, last)
+            && !producers.is_empty()
+        {
+            // Control batches have had some of them forgotten, and only the walk knows which.
+            return Ok(None);
+        }
+        let state = LogState {
+            log_start: entry.log_start,
+            end: entry.end_offset,
+            epochs,
+            last_header_crc: entry.last_header_crc,
+            last_append_time: last,
+            producers,
+        };
+        if state.position().epoch != entry.last_epoch {
+            return Ok(None);
+        }
         let end = entry.end_position;
         Ok(Some(Recovered {
             segment: ActiveSegment::reopened(header.clone(), file.clone(), *file_bytes, end, index),
             end,
-            chain: Chain {
-                next_offset: entry.end_offset,
-                header_crc: entry.last_header_crc,
-                epoch: entry.last_epoch,
-                append_time: entry.last_append_time,
-            },
-            epochs,
-            producers,
+            state,
             resumed: Some(entry.clone()),
         }))
     }

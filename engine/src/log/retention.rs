@@ -18,11 +18,18 @@ use crate::segment::SealedSegment;
 impl PartitionLog {
     /// Removes what is beyond size or age. Failures are logged and tried again next time.
     pub(crate) async fn apply_retention(self: &Rc<Self>) {
-        let started = self.with_open(|open| !std::mem::replace(&mut open.running.retention, true));
+        let started = self.with_open(|open| {
+            !open.rewriting && !std::mem::replace(&mut open.running.retention, true)
+        });
         if !matches!(started, Ok(true)) {
             return;
         }
-        let retired = self.retire_expired().await;
+        let _task = self.begin_task();
+        let retired = if self.decider.is_replica() {
+            self.retire_below_log_start().await
+        } else {
+            self.retire_expired().await
+        };
         if let Err(error) = &retired {
             let directory = self.path.directory().display();
             tracing::warn!(%directory, %error, "expired segments could not be removed");
@@ -30,8 +37,7 @@ impl PartitionLog {
         }
         self.if_open(|open| open.running.retention = false);
         // Those who wait for a quiet log are told too; nobody else is woken for nothing.
-        let awaited = self.context.stopping.get() || self.removing.get();
-        if awaited || matches!(retired, Ok(1..)) {
+        if self.quiet_is_awaited() || matches!(retired, Ok(1..)) {
             self.progress.raise();
         }
     }
@@ -51,16 +57,33 @@ impl PartitionLog {
             return Ok(0);
         };
         assert!(
-            matches!(self.with_open(|open| meta.log_start <= open.durable), Ok(true) | Err(_)),
+            matches!(self.with_open(|open| meta.log_start <= open.committed()), Ok(true) | Err(_)),
             "the log start never passes the committed mark"
         );
         replace_file(self.path.meta(), meta.encode().to_vec()).await?;
-        let gone: Vec<_> = self
-            .with_open(|open| {
-                open.meta.log_start = meta.log_start;
-                open.sealed.drain(..count).collect()
-            })
-            .unwrap_or_default();
+        self.if_open(|open| open.meta.log_start = meta.log_start);
+        self.retire(count).await
+    }
+
+    /// Removes the segments that the sequencer has given up. Returns how many went.
+    async fn retire_below_log_start(&self) -> io::Result<usize> {
+        let below = |open: &mut OpenLog| {
+            let log_start = open.meta.log_start;
+            let below = |segment: &&Rc<SealedSegment>| {
+                segment.end_offset <= log_start && segment.is_settled()
+            };
+            open.sealed.iter().take_while(below).count()
+        };
+        match self.with_open(below) {
+            Ok(0) | Err(_) => Ok(0),
+            Ok(count) => self.retire(count).await,
+        }
+    }
+
+    /// Removes the oldest segments, which lie below the log start.
+    async fn retire(&self, count: usize) -> io::Result<usize> {
+        let gone: Vec<_> =
+            self.with_open(|open| open.sealed.drain(..count).collect()).unwrap_or_default();
         for segment in gone {
             self.remove_segment_files(segment.base_offset, segment.file_bytes).await?;
             self.context.metrics.retired_segments.add(1);
@@ -82,6 +105,20 @@ impl PartitionLog {
             return sync_directory(self.path.directory().to_owned()).await;
         }
         self.context.retire(log, file_bytes).await
+    }
+
+    /// Up to where size and age would have whole segments removed, below what is committed; `None` when
+    /// there is nothing to remove.
+    pub(crate) async fn retention_wants(&self) -> Option<Offset> {
+        self.learn_age_of_oldest().await;
+        let settings = self.settings.borrow().clone();
+        let now = self.context.clock.now();
+        let wanted = self.with_open(|open| {
+            let last = open.expired(&settings, now).checked_sub(1)?;
+            let upto = open.sealed.get(last)?.end_offset.min(open.committed());
+            (upto > open.log_start()).then_some(upto)
+        });
+        wanted.ok().flatten()
     }
 
     /// A segment of an earlier run says when it was last appended to only when it is opened.
@@ -118,8 +155,7 @@ impl OpenLog {
                 .retention_bytes
                 .is_some_and(|limit| size.saturating_sub(segment.file_bytes) >= limit);
             let by_age = age_ms.is_some_and(|age| is_older(segment, now, age));
-            let settled = segment.is_finished() && !segment.is_opening();
-            if !settled || !(by_size || by_age) {
+            if !segment.is_settled() || !(by_size || by_age) {
                 break;
             }
             size -= segment.file_bytes;

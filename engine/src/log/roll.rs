@@ -3,13 +3,11 @@
 use std::rc::Rc;
 
 use forebay_format::control::{CONTROL_BATCH_BYTES, Control};
-use forebay_format::limits::PRODUCER_EXPIRY_MS;
 use forebay_format::segment::FIRST_BATCH_POSITION;
-use forebay_format::{
-    EpochStart, FilePosition, SegmentHeader, SegmentSalt, SnapshotPoint, TimestampMs,
-};
+use forebay_format::{ClientHeader, Epoch, FilePosition, SnapshotPoint, TimestampMs};
 
 use super::LogContext;
+use super::open::header_at;
 use super::partition::{OpenLog, PartitionLog, Rolled};
 use crate::runtime::spawn;
 use crate::segment::ActiveSegment;
@@ -27,7 +25,10 @@ impl PartitionLog {
             let first = open.active.index().borrow().base_time();
             let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
             let old = first.is_some_and(|first| now.saturating_since(first) >= age_ms);
-            let due = old && open.durable > open.active.header().base_offset && open.is_quiet();
+            let due = old
+                && open.may_roll()
+                && open.durable.end > open.active.header().base_offset
+                && open.is_quiet();
             open.running.make_room |= due;
             if due {
                 self.making_room.begin();
@@ -37,6 +38,7 @@ impl PartitionLog {
         if !matches!(due, Ok(true)) {
             return;
         }
+        let _task = self.begin_task();
         let at_hand = matches!(self.with_open(|open| open.spare.is_some()), Ok(true));
         let taken = if at_hand { Ok(()) } else { self.take_spare(SLOW_SEGMENT_BYTES).await };
         let taken_ok = taken.is_ok();
@@ -64,16 +66,14 @@ impl PartitionLog {
 
 impl OpenLog {
     /// The control batch that begins this node's epoch, before its first record.
-    pub(super) fn start_epoch(&mut self, epoch: forebay_format::Epoch, time: TimestampMs) {
-        let start = self.chain.next_offset;
-        let added = self.epochs.push(EpochStart { epoch, start });
-        assert!(added, "a log is opened in a higher epoch than it was ever written in");
+    pub(super) fn start_epoch(&mut self, epoch: Epoch, time: TimestampMs) {
         let mut control = Control::EpochStart.encode(time);
+        let client = ClientHeader::decode(&control).expect("what was encoded just now");
         let (header, _) = control.split_first_chunk_mut().expect("a batch begins with its header");
-        let position = FilePosition::new(self.tail.end());
-        (_, self.chain) = self.stamp(header, 0, position, time);
+        let position = self.active_end();
+        let stamped = self.stamp(header, client, self.next_fields(epoch, time), position);
         self.tail.write(&control);
-        self.epoch_started = true;
+        self.appended(&stamped, position);
     }
 
     pub(super) fn roll_if_full(
@@ -84,15 +84,12 @@ impl OpenLog {
     ) {
         let with_control = batch_bytes + CONTROL_BATCH_BYTES as u64;
         let fits = self.tail.end() + with_control <= self.active.allocated_bytes();
-        let indexed = self.active.index().borrow().has_room(
-            self.chain.next_offset,
-            FilePosition::new(self.tail.end()),
-            time,
-        );
+        let indexed =
+            self.active.index().borrow().has_room(self.state.end, self.active_end(), time);
         // The batch fits, or there is a next file: the reservation has seen to that. A full index
         // is noticed here only, so there may be no file yet; the next reservation gets one.
         self.index_full = !indexed && self.spare.is_none();
-        if !fits || !indexed {
+        if (!fits || !indexed) && self.may_roll() {
             self.roll(context);
         }
     }
@@ -101,15 +98,7 @@ impl OpenLog {
     /// without one: then the reservation has seen to it that the batch fits.
     pub(super) fn roll(&mut self, context: &LogContext) {
         let Some(spare) = self.spare.take() else { return };
-        let header = SegmentHeader {
-            identity: self.identity,
-            base_offset: self.chain.next_offset,
-            salt: SegmentSalt::random(),
-            previous_append_time: self.chain.append_time,
-            previous_header_crc: self.chain.header_crc,
-            epochs: self.epochs.clone(),
-        };
-        self.producers.expire(self.chain.append_time.saturating_add(-PRODUCER_EXPIRY_MS));
+        let header = header_at(&self.state, self.identity);
         let next = ActiveSegment::rolled(
             header,
             spare,
@@ -119,15 +108,15 @@ impl OpenLog {
         let end = FilePosition::new(self.tail.end());
         let group = self.tail.take_and_restart(FIRST_BATCH_POSITION.get());
         let segment = std::mem::replace(&mut self.active, Rc::new(next));
-        self.rolled.push_back(Rolled { segment, group, end, chain: self.chain });
+        self.rolled.push_back(Rolled { segment, group, end, chain: self.chain() });
         self.synced = FIRST_BATCH_POSITION;
     }
 
     /// The producer table as of the appended end, encoded.
     pub(super) fn producer_snapshot(&self) -> Vec<u8> {
-        let (base_offset, previous_header_crc) = (self.chain.next_offset, self.chain.header_crc);
-        let point = SnapshotPoint { base_offset, previous_header_crc };
-        self.producers.encode_snapshot(point)
+        let state = &self.state;
+        let (base_offset, previous_header_crc) = (state.end, state.last_header_crc);
+        state.producers.encode_snapshot(SnapshotPoint { base_offset, previous_header_crc })
     }
 
     /// Position up to which the active segment's file must reach for what is appended.

@@ -10,7 +10,8 @@ use forebay_format::segment::FIRST_BATCH_POSITION;
 
 use super::ReserveError;
 use super::attempts::Attempt;
-use super::partition::{NotOpen, OpenLog, PartitionLog, Reserved};
+use super::partition::{NotOpen, OpenLog, PartitionLog};
+use super::reserved::Reserved;
 use crate::io::{BLOCK_BYTES, create_directories, is_full, replace_file};
 use crate::runtime::spawn;
 use crate::segment::ActiveSegment;
@@ -19,13 +20,15 @@ use crate::segment::ActiveSegment;
 pub(super) const RESERVE_EXTRA_BYTES: u64 = (CONTROL_BATCH_BYTES + BLOCK_BYTES) as u64;
 
 /// First allocation of a new log, in bytes. It doubles from there up to a segment.
-const FIRST_ALLOCATION_BYTES: u64 = 64 << 10;
+pub(super) const FIRST_ALLOCATION_BYTES: u64 = 64 << 10;
 
 /// What an append has to wait for.
 enum Missing {
     Open,
     Space,
     Memory,
+    /// It is about to be cut.
+    Quiet,
 }
 
 impl PartitionLog {
@@ -53,6 +56,7 @@ impl PartitionLog {
                     waited_for = self.start_making_room(bytes);
                     self.progress.beyond(seen).await;
                 }
+                Err(Missing::Quiet) => self.progress.beyond(seen).await,
                 Err(Missing::Memory) => {
                     if !self.context.evict_oldest() {
                         self.context.pool.released().await;
@@ -73,10 +77,11 @@ impl PartitionLog {
             return Err(ReserveError::Unknown);
         }
         let needed = bytes as u64 + RESERVE_EXTRA_BYTES;
-        let room = self.with_open(|open| open.has_room(needed));
+        let room = self.with_open(|open| (!open.rewriting).then(|| open.has_room(needed)));
         match room {
-            Ok(true) => {}
-            Ok(false) => return Ok(Err(Missing::Space)),
+            Ok(Some(true)) => {}
+            Ok(Some(false)) => return Ok(Err(Missing::Space)),
+            Ok(None) => return Ok(Err(Missing::Quiet)),
             Err(NotOpen::Closed | NotOpen::Busy) => return Ok(Err(Missing::Open)),
             Err(NotOpen::Never(error)) => return Err(error),
         }
@@ -84,7 +89,12 @@ impl PartitionLog {
             return Ok(Err(Missing::Memory));
         };
         self.if_open(|open| open.reserved_bytes += needed);
-        Ok(Ok(Reserved { log: Rc::clone(self), bytes: needed, _memory: memory }))
+        Ok(Ok(Reserved {
+            log: Rc::clone(self),
+            bytes: needed,
+            life: self.rewritten.get(),
+            _memory: memory,
+        }))
     }
 
     /// Begins to get the log more disk space, in a task of its own, unless one is at it or there
@@ -111,6 +121,7 @@ impl PartitionLog {
                 let attempt = self.making_room.begin();
                 let log = Rc::clone(self);
                 spawn(async move {
+                    let _task = log.begin_task();
                     let made = log.make_room(room).await;
                     log.end_making_room(made);
                 });
@@ -130,17 +141,20 @@ impl PartitionLog {
 
     /// Ends the attempt that is under way and wakes those who wait.
     pub(super) fn end_making_room(&self, made: std::io::Result<()>) {
-        self.making_room.end(made.map_err(|error| {
-            self.poison_if_lost(&error);
-            let message = error.to_string();
-            if is_full(&error) {
-                ReserveError::DiskFull { message }
-            } else {
-                ReserveError::Unavailable { message }
-            }
-        }));
+        self.making_room.end(made.map_err(|error| self.refused(&error)));
         self.if_open(|open| open.running.make_room = false);
         self.progress.raise();
+    }
+
+    /// What an error of the system means for those who wait.
+    pub(super) fn refused(&self, error: &std::io::Error) -> ReserveError {
+        self.poison_if_lost(error);
+        let message = error.to_string();
+        if is_full(error) {
+            ReserveError::DiskFull { message }
+        } else {
+            ReserveError::Unavailable { message }
+        }
     }
 
     /// Makes directory, meta and first segment. All of it is on stable storage on return.
@@ -149,8 +163,11 @@ impl PartitionLog {
         else {
             return Ok(());
         };
-        create_directories(self.path.directory().to_owned()).await?;
-        replace_file(self.path.meta(), meta.encode().to_vec()).await?;
+        if !self.decider.is_replica() {
+            // A replica's were made when it was opened, and the meta may be a newer one.
+            create_directories(self.path.directory().to_owned()).await?;
+            replace_file(self.path.meta(), meta.encode().to_vec()).await?;
+        }
         let spare = self.context.take_spare(bytes).await?;
         let interval = self.context.index_interval_bytes;
         let segment = ActiveSegment::rolled(header, spare, None, interval);
@@ -188,13 +205,6 @@ impl PartitionLog {
     }
 }
 
-impl Reserved {
-    /// The space was accounted for; only the memory is left to give back.
-    pub(super) fn forget_space(mut self) {
-        self.bytes = 0;
-    }
-}
-
 /// How a log gets room for the next append.
 enum Room {
     /// Something is under way that will change the answer.
@@ -213,10 +223,15 @@ impl OpenLog {
         let wanted = self.reserved_bytes + needed;
         let here = self.tail.end() + wanted <= self.active.allocated_bytes();
         (here && !self.index_full)
-            || self
-                .spare
-                .as_ref()
-                .is_some_and(|spare| FIRST_BATCH_POSITION.get() + wanted <= spare.allocated_bytes)
+            || self.may_roll()
+                && self.spare.as_ref().is_some_and(|spare| {
+                    FIRST_BATCH_POSITION.get() + wanted <= spare.allocated_bytes
+                })
+    }
+
+    /// Whether the active segment has records: the next one must have another base offset.
+    pub(super) fn may_roll(&self) -> bool {
+        self.state.end > self.active.header().base_offset
     }
 
     fn plan_room(&self, needed: u64, segment_bytes: u64) -> Room {
@@ -226,13 +241,16 @@ impl OpenLog {
             let bytes = (FIRST_BATCH_POSITION.get() + wanted).max(FIRST_ALLOCATION_BYTES);
             return Room::First { bytes: bytes.next_multiple_of(BLOCK_BYTES as u64) };
         }
-        // A segment gets its full length before the next is thought of; so no empty one ever rolls.
-        if self.active.allocated_bytes() < segment_bytes && !self.index_full {
+        // A segment gets its full length before the next is thought of, and more while it has nothing but
+        // control batches.
+        let grows = self.active.allocated_bytes() < segment_bytes && !self.index_full;
+        if grows || !self.may_roll() {
             if self.active.file().is_none() {
                 // The flush is about to make it, with all the space it was promised.
                 return Room::Wait;
             }
-            let bytes = (self.active.allocated_bytes() * 2).max(wanted_end).min(segment_bytes);
+            let limit = if self.may_roll() { segment_bytes } else { segment_bytes.max(wanted_end) };
+            let bytes = (self.active.allocated_bytes() * 2).max(wanted_end).min(limit);
             let bytes = bytes.next_multiple_of(BLOCK_BYTES as u64);
             return Room::Extend { segment: Rc::clone(&self.active), bytes };
         }

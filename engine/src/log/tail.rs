@@ -104,6 +104,32 @@ impl TailBuffers {
         self.buffers.push(buffer);
     }
 
+    /// Writes over bytes from `position` on, none of which a group has taken.
+    pub(super) fn overwrite(&mut self, position: u64, mut bytes: &[u8]) {
+        assert!(
+            position >= self.taken_end && position + bytes.len() as u64 <= self.end,
+            "only what was not taken for writing may change"
+        );
+        let mut at = position;
+        let mut buffer_end = self.start;
+        for buffer in &mut self.buffers {
+            let buffer_start = buffer_end;
+            buffer_end += buffer.capacity() as u64;
+            if at >= buffer_end {
+                continue;
+            }
+            let room = usize::try_from(buffer_end - at).unwrap_or(usize::MAX);
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            let from = usize::try_from(at - buffer_start).unwrap_or(usize::MAX);
+            buffer.bytes_mut()[from..from + now.len()].copy_from_slice(now);
+            at += now.len() as u64;
+            bytes = rest;
+            if bytes.is_empty() {
+                return;
+            }
+        }
+    }
+
     /// Forgets what was written from `end` on, which no group has taken.
     pub(super) fn cut(&mut self, end: u64) {
         debug_assert!(end >= self.taken_end && end <= self.end);
@@ -229,6 +255,23 @@ mod tests {
             let image = image(&tail.take_group(), 12288);
             assert_eq!(image[4096 + 4999..4096 + 5010], [&[1][..], &[3; 10]].concat());
             assert_eq!(image[4096 + 5010], 0);
+        });
+    }
+
+    #[test]
+    fn what_no_group_has_taken_can_be_written_over_across_buffers() {
+        on_executor(async {
+            let mut tail = TailBuffers::new(BufferPool::new(64 << 20), 4096, &[]);
+            let bytes = 3 * BUFFER_BYTES_MAX;
+            tail.write(&vec![1; bytes]);
+            let seam = 4096 + BUFFER_BYTES_MAX as u64;
+            tail.overwrite(seam - 50, &[2; 112]);
+            tail.overwrite(4096, &[3; 5]);
+            let image = image(&tail.take_group(), 4096 + bytes as u64);
+            let at = usize::try_from(seam).expect("small");
+            assert_eq!(image[4096..4102], [3, 3, 3, 3, 3, 1]);
+            assert_eq!((image[at - 51], image[at + 62]), (1, 1));
+            assert_eq!(image[at - 50..at + 62], [2; 112]);
         });
     }
 

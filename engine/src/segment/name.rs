@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use forebay_format::Offset;
-use forebay_format::names::{META_FILE, SegmentFile, segment_file_name};
+use forebay_format::names::{META_FILE, NOTE_FILE, SegmentFile, segment_file_name};
 
 /// A partition's directory, as the base of its files' paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,11 @@ impl SegmentPath {
     /// The file of one kind at one offset.
     pub(crate) fn file(&self, kind: SegmentFile, offset: Offset) -> PathBuf {
         self.0.join(segment_file_name(offset, kind))
+    }
+
+    /// What the driver of a replica keeps.
+    pub(crate) fn note(&self) -> PathBuf {
+        self.0.join(NOTE_FILE)
     }
 
     /// The partition's meta.

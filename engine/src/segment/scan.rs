@@ -9,7 +9,8 @@ use std::io;
 use forebay_format::batch::BatchError;
 use forebay_format::limits::{CLIENT_HEADER_BYTES, HEADER_BYTES};
 use forebay_format::{
-    BatchHeader, Epoch, FilePosition, Offset, PayloadCrc, SegmentHeader, TimestampMs,
+    BatchHeader, BatchMeta, Epoch, FilePosition, LogState, Offset, PayloadCrc, Position,
+    SegmentHeader, TimestampMs,
 };
 use memchr::memmem;
 
@@ -39,11 +40,26 @@ impl Chain {
         }
     }
 
+    /// The end of a log in this state.
+    pub(crate) fn of(state: &LogState) -> Self {
+        Self {
+            next_offset: state.end,
+            header_crc: state.last_header_crc,
+            epoch: state.position().epoch,
+            append_time: state.last_append_time,
+        }
+    }
+
+    /// Where a log ends that ends here.
+    pub(crate) fn position(&self) -> Position {
+        Position::new(self.epoch, self.next_offset)
+    }
+
     /// Moves past a batch.
     ///
     /// # Errors
     /// What does not continue the chain, in words.
-    pub(crate) fn advance(&mut self, batch: &BatchHeader) -> Result<(), String> {
+    pub(crate) fn advance(&mut self, batch: &BatchMeta) -> Result<(), String> {
         let leader = &batch.leader;
         if leader.base_offset != self.next_offset {
             let (found, expected) = (leader.base_offset, self.next_offset);
@@ -137,7 +153,7 @@ pub(crate) async fn scan(
             break ScanStop::BrokenChain { what };
         }
         durable_upto = durable_upto.max(batch.local.durable_upto);
-        if let Err(what) = chain.advance(&batch) {
+        if let Err(what) = chain.advance(&batch.meta()) {
             break ScanStop::BrokenChain { what };
         }
         visit(&batch, position);

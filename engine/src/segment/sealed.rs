@@ -165,6 +165,11 @@ impl SealedSegment {
         self.opening.borrow().is_some()
     }
 
+    /// Whether it may be retired now.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_finished() && !self.is_opening()
+    }
+
     /// Opens it once it is finished, or shares the reader that is open. May be dropped: the
     /// opening goes on.
     ///

@@ -38,6 +38,11 @@ enum Room {
 }
 
 impl PartitionRef {
+    /// Whether the partition is here, or may be on another shard.
+    pub fn may_be_here(&self) -> bool {
+        !matches!(self.0, Place::Unknown)
+    }
+
     /// Whether the partition belongs to this shard, so that nothing crosses cores.
     pub fn is_local(&self) -> bool {
         matches!(self.0, Place::Local(_))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use forebay_format::{CleanEntry, PartitionId};
+use forebay_format::{CleanEntry, Epoch, PartitionId};
 use futures_util::StreamExt;
 
 use super::inbox::{Inbox, RemoteAppend, RemoteRun, Request, ShardAddress};
@@ -18,8 +18,8 @@ use super::{PartitionSpec, RemoveError, ShardConfig, ShardIndex, StartError, sha
 use crate::clock::Clock;
 use crate::io::{BufferPool, probe_direct_io};
 use crate::log::{
-    AppendError, Completed, Completion, CompletionQueue, CursorStart, LogContext, LogSettings,
-    PartitionLog, PartitionStatus, ReadError, ReserveError,
+    AppendError, Completed, Completion, CompletionQueue, CursorStart, Decider, LogContext,
+    LogSettings, PartitionLog, PartitionStatus, ReadError, ReplicaLog, ReserveError,
 };
 use crate::metrics::ShardMetrics;
 use crate::runtime::{Signal, sleep, spawn, yield_if_needed};
@@ -105,8 +105,28 @@ impl Shard {
             return;
         }
         let clean = self.0.clean.borrow_mut().remove(&id);
-        let log = PartitionLog::new(id, Rc::clone(&self.0.context), settings, epoch, clean);
+        let decider = Decider::Alone { epoch };
+        let log = PartitionLog::new(id, Rc::clone(&self.0.context), settings, decider, clean);
         self.0.logs.borrow_mut().insert(id, log);
+    }
+
+    /// The log of a replica on this shard, for whoever drives it. Settings are replaced when it is known. No
+    /// I/O: nobody can use the log before it is opened.
+    ///
+    /// # Panics
+    /// When the partition belongs to another shard, or is served alone.
+    pub fn replica_log(&self, id: PartitionId, settings: LogSettings) -> ReplicaLog {
+        assert_eq!(self.owner(id), self.0.config.shard, "a log is driven where it lives");
+        if let Some(known) = self.log(id) {
+            assert!(known.is_replica(), "a partition is served alone or replicated");
+            known.set_settings(settings);
+            return ReplicaLog(known);
+        }
+        let clean = self.0.clean.borrow_mut().remove(&id);
+        let context = Rc::clone(&self.0.context);
+        let log = PartitionLog::new(id, context, settings, Decider::replica(), clean);
+        self.0.logs.borrow_mut().insert(id, Rc::clone(&log));
+        ReplicaLog(log)
     }
 
     /// Ends the service of a partition and removes its files. Gone durably on return. A partition
@@ -119,15 +139,15 @@ impl Shard {
         self.0.clean.borrow_mut().remove(&id);
         let log = known.unwrap_or_else(|| {
             let (context, settings) = (Rc::clone(&self.0.context), LogSettings::default());
-            PartitionLog::new(id, context, settings, forebay_format::Epoch::ZERO, None)
+            let decider = Decider::Alone { epoch: Epoch::ZERO };
+            PartitionLog::new(id, context, settings, decider, None)
         });
         log.remove().await.map_err(|source| RemoveError { id, source })
     }
 
     /// A handle to a partition of this node, on whichever shard it is.
     pub fn partition(&self, id: PartitionId) -> PartitionRef {
-        let shards = u32::try_from(self.0.peers.len()).unwrap_or(u32::MAX);
-        let owner = shard_of(id, shards);
+        let owner = self.owner(id);
         if owner != self.0.config.shard {
             let peer = Rc::clone(&self.0.peers[owner.index()]);
             return PartitionRef(Place::Remote { id, peer });
@@ -173,6 +193,10 @@ impl Shard {
             entries.clear();
         }
         entries
+    }
+
+    fn owner(&self, id: PartitionId) -> ShardIndex {
+        shard_of(id, u32::try_from(self.0.peers.len()).unwrap_or(u32::MAX))
     }
 
     fn log(&self, id: PartitionId) -> Option<Rc<PartitionLog>> {

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::allow_attributes, reason = "an expectation would fail in the files that use all")]
 
+pub(crate) mod replica;
+
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
 
@@ -221,7 +223,9 @@ pub(crate) async fn read_all(
     let first = cursor.position();
     let mut values = Vec::new();
     let mut expected = first;
-    while let Some(run) = cursor.try_next(100_000).await? {
+    // Not `try_next`, which does not wait for a segment that was just sealed.
+    while !cursor.at_end() {
+        let run = cursor.next(100_000).await?;
         let bytes = run.slices.concat();
         for batch in Batches::new(&bytes) {
             let batch = batch.expect("a run holds whole good batches");
