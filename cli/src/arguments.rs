@@ -57,6 +57,9 @@ pub(crate) struct Serve {
     /// This node's number
     #[arg(long, value_name = "ID")]
     pub(crate) node_id: Option<String>,
+    /// The etcd of the cluster that this node belongs to, as http://HOST:PORT,… [default: the node is alone]
+    #[arg(long, value_name = "URL,URL")]
+    pub(crate) etcd: Option<String>,
     /// The address that clients are told, where it differs from the one listened on
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,

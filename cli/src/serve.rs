@@ -48,6 +48,7 @@ fn flags(serve: Serve) -> Vec<Flag> {
         ("--http", "network.http", serve.http),
         ("--shards", "node.shards", serve.shards),
         ("--node-id", "node.id", serve.node_id),
+        ("--etcd", "cluster.etcd.endpoints", serve.etcd),
         ("--advertise", "network.advertise", serve.advertise),
     ];
     let flag = |(flag, setting, value): (&str, &str, Option<String>)| {

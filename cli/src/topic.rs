@@ -23,13 +23,7 @@ pub(crate) fn run(topic: Topic) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::error(format!("cannot start threads: {error}")))?;
-    let done = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            done = dispatch(topic) => done,
-            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
-        }
-    });
+    let done = runtime.block_on(dispatch(topic));
     // A thread that waits for standard input would hold up an orderly end for ever.
     runtime.shutdown_background();
     done
@@ -37,12 +31,24 @@ pub(crate) fn run(topic: Topic) -> Result<(), Failure> {
 
 async fn dispatch(topic: Topic) -> Result<(), Failure> {
     match topic {
-        Topic::Create(create) => create::run(create).await,
-        Topic::List(list) => list::run(list).await,
-        Topic::Describe(describe) => describe::run(describe).await,
-        Topic::Delete(delete) => delete::run(delete).await,
+        Topic::Create(create) => unless_interrupted(Box::pin(create::run(create))).await,
+        Topic::List(list) => unless_interrupted(Box::pin(list::run(list))).await,
+        Topic::Describe(describe) => unless_interrupted(Box::pin(describe::run(describe))).await,
+        Topic::Delete(delete) => unless_interrupted(Box::pin(delete::run(delete))).await,
+        // It has a sum to tell when it is interrupted, and listens by itself. Of two that listen, either
+        // may hear it first.
         Topic::Produce(produce) => produce::run(produce).await,
-        Topic::Consume(consume) => consume::run(consume).await,
+        Topic::Consume(consume) => unless_interrupted(Box::pin(consume::run(consume))).await,
+    }
+}
+
+async fn unless_interrupted(
+    verb: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    tokio::select! {
+        biased;
+        done = verb => done,
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     }
 }
 

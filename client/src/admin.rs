@@ -9,13 +9,19 @@ use thiserror::Error;
 use tonic::{Code, Response, Status, transport::Channel};
 
 use crate::{
-    client::Client,
-    metadata::{ClusterMetadata, PartitionStatus, TopicDescription, TopicMetadata, TopicSummary},
+    client::{Client, channel},
+    metadata::{
+        ClusterMetadata, PartitionMetadata, PartitionStatus, TopicDescription, TopicMetadata,
+        TopicSummary,
+    },
     refusal::Refusal,
 };
 
 /// How long one endpoint may take to answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the leader of a partition may take to describe it.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No endpoint answered. Worth another try.
 #[derive(Debug)]
@@ -257,12 +263,44 @@ impl Admin {
             |mut service: Service, request| async move { service.describe_topic(request).await };
         let name = name.to_owned();
         match self.any_endpoint(Changes::Nothing, request, call).await {
-            Ok(response) => Ok(response.into()),
+            Ok(response) => {
+                let mut description = TopicDescription::from(response);
+                self.ask_leaders(&mut description).await;
+                Ok(description)
+            }
             Err(Failure::Unreachable(unreachable)) => Err(unreachable.into()),
             Err(Failure::Refused(source)) if source.code == Code::NotFound => {
                 Err(DescribeTopicError::NotFound { name, source })
             }
             Err(Failure::Refused(source)) => Err(DescribeTopicError::Refused { name, source }),
+        }
+    }
+
+    /// Has each partition described by the node that leads it, where another one has answered: a replica that
+    /// follows knows less, and a node may have none. What a leader does not say in time stays as it is.
+    async fn ask_leaders(&self, description: &mut TopicDescription) {
+        let name = description.topic.name.clone();
+        let Ok(cluster) = self.metadata(&[&name]).await else { return };
+        let [_, _, ..] = cluster.nodes[..] else { return };
+        for node in &cluster.nodes {
+            let led = |partition: &&PartitionMetadata| partition.leader == Some(node.id);
+            let led: Vec<_> = description.topic.partitions.iter().filter(led).collect();
+            let Ok((_, channel)) = channel(node.address.clone()) else { continue };
+            if led.is_empty() {
+                continue;
+            }
+            let mut service = ClusterServiceClient::new(channel);
+            let asked = service.describe_topic(v1::DescribeTopicRequest { name: name.clone() });
+            let Ok(Ok(answer)) = tokio::time::timeout(LEADER_TIMEOUT, asked).await else {
+                continue;
+            };
+            for status in answer.into_inner().partitions.into_iter().map(PartitionStatus::from) {
+                let is_led = led.iter().any(|one| one.partition == status.partition);
+                let place = |one: &&mut PartitionStatus| one.partition == status.partition;
+                if is_led && let Some(known) = description.partitions.iter_mut().find(place) {
+                    *known = status;
+                }
+            }
         }
     }
 

@@ -192,7 +192,7 @@ impl Client {
     }
 }
 
-fn channel(address: String) -> Result<(String, Channel), ConnectError> {
+pub(crate) fn channel(address: String) -> Result<(String, Channel), ConnectError> {
     let is_host_and_port = address.parse::<Authority>().is_ok_and(|one| {
         !one.host().is_empty() && one.port_u16().is_some() && !address.contains('@')
     });

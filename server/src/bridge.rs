@@ -4,7 +4,7 @@
 //! on, and is told what was; neither ever waits for the other on the data path.
 
 use std::future::Future;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -47,6 +47,8 @@ pub(crate) enum ControlRequest {
     CreateTopic { draft: TopicDraft, reply: Reply<Result<Arc<Topic>, CreateTopicError>> },
     /// Delete a topic. No shard serves it any more when the answer comes.
     DeleteTopic { name: TopicName, reply: Reply<Result<Arc<Topic>, DeleteTopicError>> },
+    /// Look up the `HOST:PORT` of another node, which may block.
+    Resolve { address: String, reply: Reply<Option<SocketAddr>> },
 }
 
 /// What the control thread tells a shard.

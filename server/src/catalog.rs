@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use forebay_engine::{LogSettings, PartitionRef, PartitionSpec, Shard, ShardIndex, shard_of};
-use forebay_format::{Epoch, PartitionId, PartitionIndex, TopicId, TopicName};
+use forebay_format::{PartitionId, TopicId, TopicName};
 
 use crate::config::{ByteSize, Span, TopicSettings};
 use crate::leadership::{Leadership, Topic};
+use crate::replication::Replicas;
 
 /// A topic that is served.
 #[derive(Debug)]
@@ -18,8 +19,6 @@ pub(crate) struct ServedTopic {
     pub(crate) topic: Arc<Topic>,
     /// Its own settings over the node's.
     pub(crate) settings: TopicSettings,
-    /// By partition.
-    leaderships: Arc<[Leadership]>,
     engine: Shard,
 }
 
@@ -27,14 +26,6 @@ impl ServedTopic {
     /// A handle to a partition, if the topic has so many.
     pub(crate) fn partition(&self, index: u32) -> Option<PartitionRef> {
         self.topic.partition(index).map(|id| self.engine.partition(id))
-    }
-
-    /// The epoch that this node leads a partition in.
-    pub(crate) fn epoch(&self, index: PartitionIndex) -> Option<Epoch> {
-        let led = |leadership: &&Leadership| leadership.partition.partition == index;
-        let at = usize::try_from(index.get()).ok();
-        let likely = at.and_then(|at| self.leaderships.get(at)).filter(led);
-        likely.or_else(|| self.leaderships.iter().find(led)).map(|leadership| leadership.epoch)
     }
 }
 
@@ -44,6 +35,8 @@ pub(crate) struct Catalog {
     shard: ShardIndex,
     shards: u32,
     defaults: TopicSettings,
+    /// Of a node among others; alone, the logs are the engine's own.
+    replicas: Option<Replicas>,
     topics: RefCell<BTreeMap<TopicName, Rc<ServedTopic>>>,
 }
 
@@ -54,8 +47,9 @@ impl Catalog {
         shard: ShardIndex,
         shards: u32,
         defaults: TopicSettings,
+        replicas: Option<Replicas>,
     ) -> Self {
-        Self { engine, shard, shards, defaults, topics: RefCell::default() }
+        Self { engine, shard, shards, defaults, replicas, topics: RefCell::default() }
     }
 
     /// The topic of this name.
@@ -68,14 +62,17 @@ impl Catalog {
         self.topics.borrow().values().cloned().collect()
     }
 
-    /// Serves a topic. The engine takes the partitions that are this shard's.
-    pub(crate) fn add(&self, topic: Arc<Topic>, leaderships: Arc<[Leadership]>) {
+    /// Serves a topic. The engine takes the partitions that are this shard's, and that the node has.
+    pub(crate) fn add(&self, topic: Arc<Topic>, leaderships: &[Leadership]) {
         let settings = self.defaults.with(&topic.settings).unwrap_or_else(|error| {
             // They were checked when the topic was made, by a release that knew them.
             tracing::error!(topic = %topic.name, %error, "the node's defaults are used");
             self.defaults.clone()
         });
-        for leadership in leaderships.iter() {
+        if let Some(replicas) = &self.replicas {
+            replicas.add_topic(topic.id, log_settings(&settings));
+        }
+        for leadership in leaderships {
             if !self.owns(leadership.partition) {
                 continue;
             }
@@ -87,7 +84,7 @@ impl Catalog {
         }
         let name = topic.name.clone();
         let engine = self.engine.clone();
-        let served = Rc::new(ServedTopic { topic, settings, leaderships, engine });
+        let served = Rc::new(ServedTopic { topic, settings, engine });
         self.topics.borrow_mut().insert(name, served);
     }
 
@@ -101,6 +98,9 @@ impl Catalog {
         let mut topics = self.topics.borrow_mut();
         if topics.get(name.as_str()).is_some_and(|served| served.topic.id == id) {
             topics.remove(name.as_str());
+        }
+        if let Some(replicas) = &self.replicas {
+            replicas.remove_topic(id);
         }
     }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use async_channel::Receiver;
 use forebay_engine::{ShardIndex, ShardMetrics};
-use forebay_format::{CleanEntry, TopicId};
+use forebay_format::{CleanEntry, NodeId, TopicId};
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::bridge::{ControlRequest, ControlRequests, Reply, ShardCommand, ShardEvent, ShardLink};
 use crate::leadership::{
-    Coordinator, CreateTopicError, DeleteTopicError, Leadership, StateFileError, Topic, TopicDraft,
+    Coordinator, CreateTopicError, DeleteTopicError, Leaders, Leadership, StateFileError, Topic,
+    TopicChange, TopicDraft,
 };
 
 /// Where the shards say what they have to say.
@@ -26,6 +27,8 @@ pub(crate) struct Control<C> {
     events: Events,
     /// Topics whose files are being removed; the id comes out when all are gone.
     removals: FuturesUnordered<BoxFuture<'static, Option<TopicId>>>,
+    leaders: Arc<Leaders>,
+    node: NodeId,
 }
 
 /// Why a node that was running ends by itself.
@@ -44,8 +47,10 @@ impl<C: Coordinator> Control<C> {
         shards: Vec<ShardLink>,
         requests: ControlRequests,
         events: Events,
+        (node, leaders): (NodeId, Arc<Leaders>),
     ) -> Self {
-        Self { coordinator, shards, requests, events, removals: FuturesUnordered::new() }
+        let removals = FuturesUnordered::new();
+        Self { coordinator, shards, requests, events, removals, leaders, node }
     }
 
     /// The shards, in order.
@@ -66,12 +71,18 @@ impl<C: Coordinator> Control<C> {
             tokio::select! {
                 Ok(request) = self.requests.recv() => self.answer(request).await,
                 Some(topic) = self.removals.next() => self.removed(topic).await,
+                change = self.coordinator.changed() => self.follow(change).await,
                 event = next_event(&self.events) => match event {
                     Err(failed) => return failed,
                     Ok((shard, _)) => tracing::debug!(%shard, "unexpected event"),
                 },
             }
         }
+    }
+
+    /// What the node has agreed with, when it ends.
+    pub(crate) fn into_coordinator(self) -> C {
+        self.coordinator
     }
 
     /// Waits until every shard can serve. What their engines count comes back, in order.
@@ -138,25 +149,52 @@ impl<C: Coordinator> Control<C> {
                 }
                 reply.send(deleted as Result<_, DeleteTopicError>);
             }
+            ControlRequest::Resolve { address, reply } => {
+                // A name that takes long holds up nobody else.
+                tokio::spawn(async move {
+                    let found = tokio::net::lookup_host(&address).await;
+                    reply.send(found.ok().and_then(|mut found| found.next()));
+                });
+            }
         }
     }
 
     async fn create(&mut self, draft: TopicDraft) -> Result<Arc<Topic>, CreateTopicError> {
         let topic = self.coordinator.create_topic(draft).await?;
-        let leaderships = lead_all(&mut self.coordinator, &topic).await?;
+        self.add(&topic).await?;
+        tracing::info!(topic = %topic.name, id = %topic.id, partitions = topic.partitions, "topic created");
+        Ok(topic)
+    }
+
+    /// Has every shard serve a topic.
+    async fn add(&mut self, topic: &Arc<Topic>) -> Result<(), StateFileError> {
+        let leaderships = lead_all(&mut self.coordinator, topic).await?;
+        self.leaders.lead_alone(self.node, &leaderships);
         let add = |done| ShardCommand::AddTopic {
             topic: topic.clone(),
             leaderships: leaderships.clone(),
             done,
         };
         self.tell_all(add).await;
-        tracing::info!(topic = %topic.name, id = %topic.id, partitions = topic.partitions, "topic created");
-        Ok(topic)
+        Ok(())
+    }
+
+    /// Does what somebody else's doing asks for.
+    async fn follow(&mut self, change: TopicChange) {
+        match change {
+            TopicChange::Created(topic) => {
+                if let Err(error) = self.add(&topic).await {
+                    tracing::error!(topic = %topic.name, %error, "the topic cannot be served");
+                }
+            }
+            TopicChange::Deleted(topic) => self.remove(topic).await,
+        }
     }
 
     /// Tells every shard to forget a topic, and to remove its files meanwhile.
     async fn remove(&mut self, topic: Arc<Topic>) {
         let mut removals = Vec::new();
+        self.leaders.forget(topic.id);
         self.tell_all(|forgotten| {
             let (removed, removal) = Reply::new();
             removals.push(removal);

@@ -4,7 +4,8 @@
 //! ```text
 //! shard threads (glommio)              control thread (tokio)
 //!   net ─▶ grpc ─▶ catalog ─▶ engine     leadership, telemetry, shutdown
-//!                    └────── bridge ──────────┘
+//!            └──▶ replication ─┘                │
+//!                    └────── bridge ────────────┘
 //! ```
 //!
 //! Every shard accepts connections, answers every call, and owns some of the partitions. What has to be
@@ -21,6 +22,7 @@ mod leadership;
 mod net;
 mod node;
 mod ports;
+mod replication;
 mod run;
 mod shard;
 mod shutdown;

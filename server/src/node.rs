@@ -9,6 +9,7 @@ use forebay_engine::DataDirectoryError;
 use crate::config::Config;
 use crate::control::ShardFailed;
 use crate::leadership::StateFileError;
+use crate::leadership::etcd::identity::StartError;
 use crate::net::{BindError, SpawnError, Stop, StopSignal};
 use crate::ports::Addresses;
 use crate::run::Serving;
@@ -24,6 +25,9 @@ pub enum RunError {
     /// A port.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The cluster that it is to belong to.
+    #[error(transparent)]
+    Cluster(#[from] StartError),
     /// The topics.
     #[error(transparent)]
     State(#[from] StateFileError),

@@ -61,11 +61,18 @@ fn shard_address(listen: &Address, index: u32) -> Address {
 
 /// What others are told. On a wildcard address nobody can be told where it is: "0.0.0.0" is each
 /// client's own machine, and there may be a node there. Without an address, clients stay where they are.
+/// Other nodes cannot: among several, a node on a wildcard address is known by the name of its machine.
 pub(crate) fn registration(config: &Config, addresses: &Addresses) -> NodeRegistration {
     let (address, shard_addresses) = match &config.network.advertise.0 {
-        None if config.network.listen.is_wildcard() => (None, Vec::new()),
+        None if config.network.listen.is_wildcard() && config.cluster.is_alone() => {
+            (None, Vec::new())
+        }
         None => {
-            let host = config.network.listen.host();
+            let machine = rustix::system::uname();
+            let host = match machine.nodename().to_str() {
+                Ok(name) if config.network.listen.is_wildcard() => name,
+                _ => config.network.listen.host(),
+            };
             let own = addresses.shards.iter().map(|own| Address::new(host, own.port()));
             (Some(Address::new(host, addresses.grpc.port())), own.collect())
         }

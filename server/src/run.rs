@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_engine::{DataDirectory, Mode, mailboxes, shard_of};
-use forebay_format::CleanEntry;
+use forebay_format::{CleanEntry, ClusterId, NodeId};
 use tokio::task::JoinHandle;
 
 use crate::banner;
@@ -19,11 +19,14 @@ use crate::bridge::{ControlLink, ControlRequests, ShardCommand, ShardLink};
 use crate::config::{Config, Origin};
 use crate::control::{Control, Events, lead_all};
 use crate::grpc::{Health, NodeFacts, ServerMetrics};
-use crate::leadership::{Coordinator, LocalCoordinator};
+use crate::leadership::etcd::facade::{EtcdCoordinator, StartOptions};
+use crate::leadership::{
+    ClusterCoordinator, Coordination, Coordinator, Leaders, LocalCoordinator, NodeRegistration,
+};
 use crate::net::{self, ConnectionCounts, ShardThread, Stop, StopSignal};
 use crate::node::RunError;
 use crate::ports::{Addresses, Ports, registration};
-use crate::shard::{self, ShardSetup};
+use crate::shard::{self, Membership, ShardSetup};
 use crate::telemetry::{self, HttpState, Metrics, MetricsOfShard, Readiness};
 
 /// Beyond the drain, how long the shards may take to make everything durable and close their logs.
@@ -35,7 +38,7 @@ pub(crate) struct Serving {
     pub(crate) addresses: Addresses,
     cluster_id: String,
     directory: DataDirectory,
-    pub(crate) control: Control<LocalCoordinator>,
+    pub(crate) control: Control<Coordination>,
     threads: Vec<ShardThread<()>>,
     http: JoinHandle<()>,
     health: Health,
@@ -47,27 +50,30 @@ pub(crate) struct Serving {
 impl Serving {
     pub(crate) async fn start(config: Config) -> Result<Self, RunError> {
         let shards = config.node.shards.resolve();
-        let (directory, clean) = DataDirectory::open(&config.node.data, Mode::Local)?;
+        let mode = if config.cluster.is_alone() { Mode::Local } else { Mode::Cluster };
+        let (directory, clean) = DataDirectory::open(&config.node.data, mode)?;
         let ports = Ports::bind(&config, shards)?;
-        let mut coordinator = LocalCoordinator::open(directory.path(), directory.cluster())?;
-        let node = registration(&config, &ports.addresses);
-        coordinator.register(node.clone()).await?;
+        let joined = Joined::join(&config, &directory, &ports.addresses, shards).await?;
+        let Joined { mut coordinator, cluster, node, members } = joined;
         let health = Health::new().await;
         let (drain, draining) = Stop::new();
-        let facts = Arc::new(NodeFacts {
-            cluster: directory.cluster(),
-            node,
-            shards,
-            config: config.clone(),
-        });
-        let mut spawned =
-            Spawned::spawn(&facts, &mut coordinator, clean, &health, &draining).await?;
+        let facts = Arc::new(NodeFacts { cluster, node, config: config.clone() });
+        let leaders = Arc::new(Leaders::default());
+        let setup = Setup {
+            facts: &facts,
+            directory: directory.cluster(),
+            leaders: &leaders,
+            health: &health,
+            drain: &draining,
+        };
+        let mut spawned = Spawned::spawn(&setup, &mut coordinator, clean, members).await?;
         let readiness = Readiness::default();
         let mut control = Control::new(
             coordinator,
             std::mem::take(&mut spawned.links),
             spawned.requests,
             spawned.events,
+            (facts.node.id, leaders),
         );
         let engines = control.all_ready().await?;
         control.resume_removals().await;
@@ -78,8 +84,8 @@ impl Serving {
         let http = Arc::new(HttpState {
             metrics: Metrics::new(of_shards.collect()),
             readiness: readiness.clone(),
-            cluster_id: directory.cluster().to_string(),
-            node_id: config.node.id,
+            cluster_id: cluster.to_string(),
+            node_id: facts.node.id.get(),
         });
         let http = tokio::spawn(ports.http.serve(http));
         for (link, (shared, own)) in
@@ -92,7 +98,7 @@ impl Serving {
         }
         health.serving().await;
         readiness.ready();
-        let cluster_id = directory.cluster().to_string();
+        let cluster_id = cluster.to_string();
         let (addresses, threads) = (ports.addresses, spawned.threads);
         Ok(Self {
             config,
@@ -143,10 +149,77 @@ impl Serving {
             thread.join()?;
         }
         self.directory.close_clean(entries)?;
+        self.control.into_coordinator().stop().await;
         self.http.abort();
         tracing::info!("stopped; everything is on stable storage");
         Ok(())
     }
+}
+
+/// What a node is to others: alone, or one of several.
+struct Joined {
+    coordinator: Coordination,
+    /// As people know it.
+    cluster: ClusterId,
+    node: NodeRegistration,
+    /// By shard.
+    members: Vec<Option<Membership>>,
+}
+
+impl Joined {
+    async fn join(
+        config: &Config,
+        directory: &DataDirectory,
+        addresses: &Addresses,
+        shards: u32,
+    ) -> Result<Self, RunError> {
+        let node = registration(config, addresses);
+        if config.cluster.is_alone() {
+            let cluster = directory.cluster();
+            let mut coordinator = LocalCoordinator::open(directory.path(), cluster)?;
+            coordinator.register(node.clone()).await?;
+            let members = (0..shards).map(|_| None).collect();
+            return Ok(Self {
+                coordinator: Coordination::Alone(coordinator),
+                cluster,
+                node,
+                members,
+            });
+        }
+        let protocol = forebay_replication::Config::default();
+        let etcd = EtcdCoordinator::start(StartOptions {
+            etcd: &config.cluster.etcd,
+            data: directory.path(),
+            node_id: config.own_node_id().map(NodeId::new),
+            address: node.address.clone(),
+            shard_addresses: node.shard_addresses.clone(),
+            shards: shards as usize,
+            replication: protocol.clone(),
+        });
+        let etcd = etcd.await?;
+        let identity = etcd.identity();
+        let seat = |shard| {
+            let owns = move |partition| shard_of(partition, shards).get() == shard;
+            let seat = etcd.seat(shard as usize, owns);
+            Some(Membership { seat, protocol: protocol.clone() })
+        };
+        let members = (0..shards).map(seat).collect();
+        let clustered = ClusterCoordinator::new(etcd, directory.path());
+        let coordinator = Coordination::Clustered(Box::new(clustered));
+        let node = NodeRegistration { id: identity.node, ..node };
+        Ok(Self { coordinator, cluster: identity.cluster, node, members })
+    }
+}
+
+/// What all shards are made of.
+#[derive(Clone, Copy)]
+struct Setup<'a> {
+    facts: &'a Arc<NodeFacts>,
+    /// The cluster id that the files of this data directory bear.
+    directory: ClusterId,
+    leaders: &'a Arc<Leaders>,
+    health: &'a Health,
+    drain: &'a StopSignal,
 }
 
 /// The threads of the shards, and all ways to them.
@@ -160,15 +233,17 @@ struct Spawned {
 
 impl Spawned {
     async fn spawn(
-        facts: &Arc<NodeFacts>,
+        setup: &Setup<'_>,
         coordinator: &mut impl Coordinator,
         clean: Vec<CleanEntry>,
-        health: &Health,
-        drain: &StopSignal,
+        members: Vec<Option<Membership>>,
     ) -> Result<Self, RunError> {
+        let Setup { facts, directory, leaders, health, drain } = *setup;
+        let watch = coordinator.watch();
         let mut topics = Vec::new();
         for topic in coordinator.topics().await? {
             let leaderships = lead_all(coordinator, &topic).await?;
+            leaders.lead_alone(facts.node.id, &leaderships);
             topics.push((topic, leaderships));
         }
         let shards = facts.config.node.shards.resolve();
@@ -179,7 +254,8 @@ impl Spawned {
         let cores = net::cores(shards as usize);
         let mut spawned =
             Self { links: vec![], requests, events, threads: vec![], metrics: vec![] };
-        for ((address, inbox), core) in addresses.iter().zip(inboxes).zip(cores) {
+        let shards_of = addresses.iter().zip(inboxes).zip(cores).zip(members);
+        for (((address, inbox), core), member) in shards_of {
             let index = address.shard();
             let (link, commands) = ShardLink::new();
             let (metrics, connections) = (Arc::default(), Arc::default());
@@ -187,11 +263,15 @@ impl Spawned {
             let setup = ShardSetup {
                 index,
                 shards,
+                directory,
                 facts: facts.clone(),
                 inbox,
                 addresses: addresses.clone(),
                 clean: clean.iter().filter(of_shard).cloned().collect(),
                 topics: topics.clone(),
+                leaders: leaders.clone(),
+                watch: watch.clone(),
+                member,
                 health: health.clone(),
                 runtime: tokio::runtime::Handle::current(),
                 control: control.clone(),

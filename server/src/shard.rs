@@ -10,18 +10,20 @@ use async_channel::{Receiver, Sender};
 use forebay_engine::{
     Clock, FsyncPolicy, Inbox, Shard, ShardAddress, ShardConfig, ShardIndex, StartError,
 };
-use forebay_format::CleanEntry;
-use futures_util::future::{Either, join3, select};
+use forebay_format::{CleanEntry, ClusterId};
+use futures_util::future::{Either, join, join3, select};
 use tokio::runtime::Handle;
 
 use crate::bridge::{ControlLink, Reply, ShardCommand, ShardCommands, ShardEvent};
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
 use crate::grpc::{Health, NodeFacts, OpenRequests, Router, ServerMetrics, Services};
-use crate::leadership::{Leadership, Topic};
+use crate::leadership::{ClusterWatch, Leaders, Leadership, Seat, Topic};
 use crate::net::{
     self, ConnectionCounts, ConnectionLimits, Connections, Listener, Stop, StopSignal,
 };
+
+use crate::replication::{Replicas, ReplicasSetup};
 
 /// Distance of index entries, in bytes.
 const INDEX_INTERVAL_BYTES: u64 = 32 * 1024;
@@ -33,12 +35,18 @@ const GOODBYE: std::time::Duration = std::time::Duration::from_millis(500);
 pub(crate) struct ShardSetup {
     pub(crate) index: ShardIndex,
     pub(crate) shards: u32,
+    /// The cluster id that the files of the data directory bear.
+    pub(crate) directory: ClusterId,
     pub(crate) facts: Arc<NodeFacts>,
     pub(crate) inbox: Inbox,
     pub(crate) addresses: Vec<ShardAddress>,
     /// Of this shard's partitions.
     pub(crate) clean: Vec<CleanEntry>,
     pub(crate) topics: Vec<(Arc<Topic>, Arc<[Leadership]>)>,
+    pub(crate) leaders: Arc<Leaders>,
+    pub(crate) watch: ClusterWatch,
+    /// Of a node among others.
+    pub(crate) member: Option<Membership>,
     pub(crate) health: Health,
     /// The control thread's.
     pub(crate) runtime: Handle,
@@ -48,6 +56,14 @@ pub(crate) struct ShardSetup {
     pub(crate) drain: StopSignal,
     pub(crate) metrics: Arc<ServerMetrics>,
     pub(crate) connections: Arc<ConnectionCounts>,
+}
+
+/// What a shard of a node among others has besides.
+pub(crate) struct Membership {
+    /// What etcd says of its partitions, and the way to ask it.
+    pub(crate) seat: Seat,
+    /// Times and limits of the protocol.
+    pub(crate) protocol: forebay_replication::Config,
 }
 
 /// Runs the shard to its end. What comes of it is told in events.
@@ -84,15 +100,31 @@ impl Running {
             Shard::start(engine_config(config, &setup), setup.inbox, setup.addresses, setup.clean)
                 .await?;
         let defaults = config.topics.defaults.clone();
-        let catalog = Catalog::new(engine.clone(), setup.index, setup.shards, defaults);
+        let replicas = setup.member.map(|member| {
+            Replicas::start(ReplicasSetup {
+                cluster: setup.facts.cluster,
+                node: setup.facts.node.id,
+                config: member.protocol,
+                engine: engine.clone(),
+                seat: member.seat,
+                watch: setup.watch.clone(),
+                control: setup.control.clone(),
+                leaders: Arc::clone(&setup.leaders),
+            })
+        });
+        let (index, shards) = (setup.index, setup.shards);
+        let catalog = Catalog::new(engine.clone(), index, shards, defaults, replicas.clone());
         for (topic, leaderships) in setup.topics {
-            catalog.add(topic, leaderships);
+            catalog.add(topic, &leaderships);
         }
         let (end, ended) = Stop::new();
         let limits = ConnectionLimits { connections: config.network.connections_per_shard };
         let connections = Connections::new(limits, setup.connections, setup.drain.clone(), ended);
         let services = Rc::new(Services {
             catalog,
+            replicas,
+            leaders: setup.leaders,
+            watch: setup.watch,
             control: setup.control,
             facts: setup.facts,
             drain: setup.drain,
@@ -100,7 +132,7 @@ impl Running {
             open_requests: OpenRequests::default(),
         });
         let router = Rc::new(Router::new(services.clone(), &setup.health, &setup.runtime));
-        let (index, commands, events) = (setup.index, setup.commands, setup.events);
+        let (commands, events) = (setup.commands, setup.events);
         Ok(Self { index, engine, services, router, connections, end, commands, events })
     }
 
@@ -134,7 +166,7 @@ impl Running {
             match command {
                 ShardCommand::Serve { socket } => self.accept(socket),
                 ShardCommand::AddTopic { topic, leaderships, done } => {
-                    self.services.catalog.add(topic, leaderships);
+                    self.services.catalog.add(topic, &leaderships);
                     done.send(());
                 }
                 ShardCommand::RemoveTopic { topic, forgotten, removed } => {
@@ -176,7 +208,13 @@ impl Running {
     async fn drain(&self) {
         self.services.drain.stopped().await;
         let patience = self.services.facts.config.node.drain_timeout.as_duration();
-        if net::timeout(patience, self.services.open_requests.none()).await.is_some() {
+        let hand_over = async {
+            if let Some(replicas) = &self.services.replicas {
+                replicas.hand_over().await;
+            }
+        };
+        let over = join(hand_over, self.services.open_requests.none());
+        if net::timeout(patience, over).await.is_some() {
             // Their last answers are on the way.
             net::timeout(GOODBYE, self.connections.none()).await;
         } else {
@@ -192,7 +230,7 @@ fn engine_config(config: &Config, setup: &ShardSetup) -> ShardConfig {
     ShardConfig {
         data: config.node.data.clone(),
         shard: setup.index,
-        cluster: setup.facts.cluster,
+        cluster: setup.directory,
         memory_bytes: config.storage.memory_per_shard.get(),
         fsync: match config.storage.fsync {
             config::FsyncPolicy::Batch => FsyncPolicy::Batch,

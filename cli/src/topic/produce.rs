@@ -39,11 +39,14 @@ pub(super) async fn run(produce: Produce) -> Result<(), Failure> {
         )));
     }
     let (reports, reporter) = Reports::new();
-    let producer = open(&produce, reporter).await?;
-    let mut acknowledged = Acknowledged::new(&produce)?;
-    // Listened for before anything is acknowledged, so that there is always a sum.
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|error| Failure::error(format!("cannot listen for Ctrl-C: {error}")))?;
+    let producer = tokio::select! {
+        biased;
+        opened = open(&produce, reporter) => opened?,
+        _ = interrupt.recv() => return Err(Failure::interrupted()),
+    };
+    let mut acknowledged = Acknowledged::new(&produce)?;
     let mut feeder = Feeder::new(&produce, producer, splitter);
     let delivered = tokio::select! {
         biased;

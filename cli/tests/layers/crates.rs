@@ -14,7 +14,10 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("forebay-replication", &["forebay-format"]),
     ("forebay-checker", &["forebay-format"]),
     ("forebay-simulator", &["forebay-checker", "forebay-format", "forebay-replication"]),
-    ("forebay-server", &["forebay-engine", "forebay-format", "forebay-proto"]),
+    (
+        "forebay-server",
+        &["forebay-engine", "forebay-format", "forebay-proto", "forebay-replication"],
+    ),
     ("forebay-client", &["forebay-format", "forebay-proto"]),
     ("forebay-cli", &["forebay-client", "forebay-server"]),
     ("forebay-benches", &["forebay-client", "forebay-engine", "forebay-format", "forebay-proto"]),

@@ -8,19 +8,26 @@ use super::scan::{self, Named};
 const ENGINE_LAYERS: [&str; 4] = ["io", "segment", "log", "shard"];
 
 /// Modules of `server/src`, and which of the others each may use. What is in no row may use all.
-const SERVER_MAY_USE: [(&str, &[&str]); 7] = [
+const SERVER_MAY_USE: [(&str, &[&str]); 8] = [
     ("clock", &[]),
     ("config", &[]),
     ("leadership", &["clock", "config"]),
     ("net", &["clock", "config"]),
-    ("catalog", &["clock", "config", "leadership"]),
-    ("bridge", &["catalog", "clock", "config", "leadership"]),
-    ("grpc", &["bridge", "catalog", "clock", "config", "leadership", "net"]),
+    ("bridge", &["clock", "config", "leadership"]),
+    ("replication", &["bridge", "clock", "leadership", "net"]),
+    ("catalog", &["clock", "config", "leadership", "replication"]),
+    ("grpc", &["bridge", "catalog", "clock", "config", "leadership", "net", "replication"]),
 ];
 
 /// Where the data path runs, which knows no tokio.
-const TOKIO_FREE: [&str; 4] =
-    ["engine/src", "server/src/grpc/consume", "server/src/grpc/produce", "server/src/net"];
+const TOKIO_FREE: [&str; 6] = [
+    "engine/src",
+    "server/src/grpc/consume",
+    "server/src/grpc/produce",
+    "server/src/grpc/replicate",
+    "server/src/net",
+    "server/src/replication",
+];
 
 /// The only folders where a line of `unsafe` may stand.
 const UNSAFE_HOMES: [&str; 2] = ["engine/src/io", "server/src/net"];
@@ -147,6 +154,22 @@ fn a_module_of_the_server_that_uses_a_forbidden_one_is_found() {
     let source = "use crate::{clock, grpc::Services};";
     let found = violations(Path::new("server/src/net/made_up.rs"), source);
     assert_eq!(found, ["server/src/net/made_up.rs:1: `net` must not use `grpc`"]);
+    for (below, above) in [
+        ("net", "replication"),
+        ("leadership", "replication"),
+        ("bridge", "replication"),
+        ("replication", "catalog"),
+        ("replication", "config"),
+        ("replication", "grpc"),
+        ("replication", "shard"),
+    ] {
+        let source = format!("fn f() {{ crate::{above}::start() }}");
+        let found = violations(&Path::new("server/src").join(below).join("made_up.rs"), &source);
+        assert_eq!(
+            found,
+            [format!("server/src/{below}/made_up.rs:1: `{below}` must not use `{above}`")]
+        );
+    }
 }
 
 #[test]
@@ -178,5 +201,9 @@ fn tokio_beside_glommio_is_found_outside_the_bridge() {
     );
     let found = violations(Path::new("server/src/net/made_up.rs"), source);
     assert_eq!(found.len(), 2, "tokio alone does not belong there either: {found:#?}");
+    for file in ["server/src/replication/made_up.rs", "server/src/grpc/replicate/made_up.rs"] {
+        let found = violations(Path::new(file), "use tokio::sync::oneshot;");
+        assert_eq!(found.len(), 1, "{file}: {found:#?}");
+    }
     assert_eq!(violations(Path::new("server/src/bridge.rs"), source), Vec::<String>::new());
 }

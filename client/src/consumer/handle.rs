@@ -183,7 +183,8 @@ impl Consumer {
     }
 
     /// Lets the partitions that have no stream join one to their address, and opens it where there is
-    /// none. Partitions without a leader stay where they are.
+    /// none. Partitions without a leader are read from whichever node answers, as far as that has them, when
+    /// waiting has not helped.
     fn place(&mut self, cluster: &ClusterMetadata) {
         let Some(topic) = cluster.topic(&self.topic) else {
             self.topic_is_gone();
@@ -195,8 +196,8 @@ impl Consumer {
         let mut by_address: BTreeMap<String, Vec<PartitionIndex>> = BTreeMap::new();
         self.unplaced.retain(|partition| {
             let known = topic.partitions.iter().find(|one| one.partition == *partition);
-            let Some(address) = known.and_then(|one| cluster.address_of(one)) else { return true };
-            let address = fallback.clone().unwrap_or_else(|| address.to_owned());
+            let own = known.and_then(|one| cluster.address_of(one)).map(str::to_owned);
+            let Some(address) = fallback.clone().or(own) else { return true };
             by_address.entry(address).or_default().push(*partition);
             false
         });

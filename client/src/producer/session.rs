@@ -16,7 +16,7 @@ use crate::{
     client::Client,
     connection::{ConnectionError, RequestBody},
     outage::Stuck,
-    refusal::Refusal,
+    refusal::{Refusal, reason},
     wire::{
         BrokenStream, MessageReader, Produced, StreamEnd, decode_produce_response, encode_open,
     },
@@ -31,24 +31,27 @@ const PRODUCE: &str = "/forebay.v1.ProducerService/Produce";
 pub(super) async fn run(shared: Arc<Shared>, session: usize, address: String) {
     let mut backoff = Backoff::new(session as u64 ^ 0x5555_5555);
     let mut makes_sense = true;
+    let mut through_another = false;
     loop {
         wait_for_work(&shared, session).await;
-        // Its own address first; then whichever endpoint answers, which hands the batches on.
-        let fallback =
-            (backoff.failures() % 2 == 1 || !makes_sense).then(|| shared.client.last_endpoint());
+        // Its own address first; then in turns whichever endpoint answers, which hands the batches on.
+        let fallback = (through_another || !makes_sense).then(|| shared.client.last_endpoint());
         let via = fallback.as_deref().unwrap_or(&address);
+        let own = via == address;
         let stream = shared.outbox.with(|outbox| outbox.begin_stream(session));
         let on_answer = |backoff: &mut Backoff| {
             backoff.succeeded();
             shared.client.outages().over(|| Stuck::Stream(address.clone()));
         };
-        let ended = run_stream(&shared, session, stream, via, || on_answer(&mut backoff)).await;
+        let on_answer = || on_answer(&mut backoff);
+        let ended = run_stream(&shared, session, stream, (via, own), on_answer).await;
         if backoff.failures() >= FAILURES_UNTOLD {
             shared.client.outages().began(Stuck::Stream(address.clone()), &ended);
         }
         if shared.outbox.with(|outbox| outbox.end_stream(session, Instant::now())) {
             shared.timers.notify_one();
         }
+        through_another = !through_another;
         let mut wait = backoff.next();
         match ended {
             CallEnded::Refused(refusal) if !refusal.is_retriable() => {
@@ -87,7 +90,7 @@ async fn run_stream(
     shared: &Arc<Shared>,
     session: usize,
     stream: u64,
-    address: &str,
+    (address, own): (&str, bool),
     mut on_answer: impl FnMut(),
 ) -> CallEnded {
     let mut connection = match shared.client.connection(address).await {
@@ -110,20 +113,33 @@ async fn run_stream(
             Err(end) => return end.into(),
         };
         on_answer();
-        if let Err(ended) = take_answers(shared, session, message) {
-            return ended;
+        match take_answers(shared, session, message) {
+            // Whoever was to hand the batches on does not: back to where they belong.
+            Ok(Some(misplaced)) if !own => return CallEnded::Refused(misplaced),
+            Ok(_) => {}
+            Err(ended) => return ended,
         }
     }
 }
 
-/// Takes in the answers of one message.
-fn take_answers(shared: &Shared, session: usize, message: Bytes) -> Result<(), CallEnded> {
+/// Takes in the answers of one message. A refusal for want of leadership comes back.
+fn take_answers(
+    shared: &Shared,
+    session: usize,
+    message: Bytes,
+) -> Result<Option<Refusal>, CallEnded> {
     let now = Instant::now();
     let mut effects = super::outbox::Effects::default();
     let mut news = Vec::new();
+    let mut misplaced = None;
     let any_outage = shared.client.outages().any();
     shared.outbox.with(|outbox| -> Result<(), CallEnded> {
         let each = |produced: Produced| {
+            if let Err(refusal) = &produced.outcome
+                && refusal.reason == reason::NOT_LEADER
+            {
+                misplaced = Some(refusal.clone());
+            }
             match &produced.outcome {
                 Ok(_) if any_outage || !news.is_empty() => news.push((produced.partition, None)),
                 // Others are answers to what was sent behind the batch that was refused.
@@ -149,7 +165,7 @@ fn take_answers(shared: &Shared, session: usize, message: Bytes) -> Result<(), C
         shared.refresh.notify_one();
     }
     shared.report();
-    Ok(())
+    Ok(misplaced)
 }
 
 /// Lets whoever wonders know whether the server takes batches of a partition. Not under the outbox's lock:

@@ -24,13 +24,51 @@ impl Config {
             }
             self.check_ports("network.advertise", advertise.port())?;
         }
+        self.check_etcd()?;
+        let alone = self.cluster.etcd.endpoints.is_empty();
         match self.topics.defaults.write_concern {
-            WriteConcern::Replicas(replicas) if replicas > REPLICAS => {
+            WriteConcern::Replicas(replicas) if alone && replicas > REPLICAS => {
                 let problem = format!("a single node keeps {REPLICAS} replica, not {replicas}");
                 Err(self.conflict("topics.write_concern", problem))
             }
             _ => Ok(()),
         }
+    }
+
+    /// What proves identities comes in pairs, and only with TLS.
+    fn check_etcd(&self) -> Result<(), ConfigError> {
+        let etcd = &self.cluster.etcd;
+        let given = [
+            ("cluster.etcd.ca", etcd.ca.is_some()),
+            ("cluster.etcd.cert", etcd.cert.is_some()),
+            ("cluster.etcd.key", etcd.key.is_some()),
+        ];
+        if let Some((setting, _)) =
+            given.iter().find(|(_, given)| *given && !etcd.endpoints.is_tls())
+        {
+            let problem = "expected endpoints that begin with https://, found none".to_owned();
+            return Err(self.conflict(setting, problem));
+        }
+        if etcd.endpoints.is_tls() && etcd.ca.is_none() {
+            let problem = "https needs cluster.etcd.ca, to know etcd by".to_owned();
+            return Err(self.conflict("cluster.etcd.endpoints", problem));
+        }
+        let pairs = [
+            ("cluster.etcd.cert", etcd.cert.is_some(), "cluster.etcd.key", etcd.key.is_some()),
+            (
+                "cluster.etcd.user",
+                etcd.user.is_some(),
+                "cluster.etcd.password",
+                etcd.password.is_some(),
+            ),
+        ];
+        for (one, has_one, other, has_other) in pairs {
+            if has_one != has_other {
+                let (there, missing) = if has_one { (one, other) } else { (other, one) };
+                return Err(self.conflict(there, format!("{missing} is missing beside it")));
+            }
+        }
+        Ok(())
     }
 
     /// The shards' ports follow this one.

@@ -20,6 +20,12 @@ pub struct Flag {
     pub value: String,
 }
 
+/// A file that is read, and how a position in it becomes a line.
+struct Source<'a> {
+    text: &'a str,
+    at: &'a dyn Fn(usize) -> Origin,
+}
+
 /// Variables of the environment that begin like this, and hold [`SEPARATOR`] further on, are settings.
 const PREFIX: &str = "FOREBAY_";
 
@@ -98,15 +104,32 @@ impl Config {
                 let found = section.to_string();
                 return Err(ConfigError::Unknown { origin: at(section_at), found, nearest });
             };
-            if table.is_empty() && !sections().any(|known| known == section.as_ref()) {
-                let nearest = nearest(section, sections());
-                let found = section.to_string();
-                return Err(ConfigError::Unknown { origin: at(section_at), found, nearest });
-            }
-            for (key, value) in table {
-                let name = format!("{section}.{}", key.get_ref());
-                let origin = at(key.span().start);
-                self.set(&name, &text_of(value.get_ref(), &text[value.span()]), origin)?;
+            self.read_section(section, at(section_at), table, &Source { text, at: &at })?;
+        }
+        Ok(())
+    }
+
+    /// A table, which may hold others: `cluster` holds `cluster.etcd`.
+    fn read_section(
+        &mut self,
+        section: &str,
+        origin: Origin,
+        table: &DeTable<'_>,
+        source: &Source<'_>,
+    ) -> Result<(), ConfigError> {
+        if table.is_empty()
+            && !sections()
+                .any(|known| known == section || known.starts_with(&format!("{section}.")))
+        {
+            let nearest = nearest(section, sections());
+            return Err(ConfigError::Unknown { origin, found: section.to_owned(), nearest });
+        }
+        for (key, value) in table {
+            let name = format!("{section}.{}", key.get_ref());
+            let origin = (source.at)(key.span().start);
+            match value.get_ref() {
+                DeValue::Table(inner) => self.read_section(&name, origin, inner, source)?,
+                plain => self.set(&name, &text_of(plain, &source.text[value.span()]), origin)?,
             }
         }
         Ok(())
@@ -116,7 +139,7 @@ impl Config {
 /// `node.data` for `FOREBAY_NODE__DATA`; none for variables that are no settings.
 fn setting_of_variable(variable: &str) -> Option<String> {
     let name = variable.strip_prefix(PREFIX)?;
-    name.contains(SEPARATOR).then(|| name.replacen(SEPARATOR, ".", 1).to_ascii_lowercase())
+    name.contains(SEPARATOR).then(|| name.replace(SEPARATOR, ".").to_ascii_lowercase())
 }
 
 /// Refuses what would be a setting, had it the right separator. Other variables of the prefix are not
@@ -138,12 +161,13 @@ fn text_of(value: &DeValue<'_>, written: &str) -> String {
 }
 
 fn sections() -> impl Iterator<Item = &'static str> {
-    settings().iter().filter_map(|setting| setting.name.split_once('.')).map(|(section, _)| section)
+    let of_setting = |name: &'static str| name.rsplit_once('.').map(|(section, _)| section);
+    settings().iter().filter_map(move |setting| of_setting(setting.name))
 }
 
 /// The setting whose key is nearest, in whatever section.
 fn nearest_key(key: &str) -> Option<&'static str> {
-    let keys = settings().iter().filter_map(|setting| setting.name.split_once('.'));
+    let keys = settings().iter().filter_map(|setting| setting.name.rsplit_once('.'));
     let close = nearest(key, keys.map(|(_, key)| key))?;
     settings().iter().map(|setting| setting.name).find(|name| name.ends_with(close))
 }
@@ -288,6 +312,35 @@ mod tests {
         let many = from_file("[node]\nshards = 100\n").expect("as on a machine with 100 cores");
         assert_eq!(many.network.http.port(), 7501);
         assert_eq!(from_file("[node]\nshards = 79\n").expect("fits").network.http.port(), 7480);
+    }
+
+    #[test]
+    fn a_section_within_a_section_is_read_from_file_and_environment() {
+        let config = from_file("[cluster.etcd]\nendpoints = 'http://a:1,http://b:2'\n");
+        assert_eq!(config.expect("right").cluster.etcd.endpoints.0, ["http://a:1", "http://b:2"]);
+        let pair = pair("FOREBAY_CLUSTER__ETCD__LEASE_TTL", "5s");
+        let config = Config::load(None, [pair], &[]).expect("right");
+        assert_eq!(config.cluster.etcd.lease_ttl.to_string(), "5s");
+        assert_eq!(
+            error("[cluster.etcd]\nendpoint = 'http://a:1'\n"),
+            "node.toml:2: there is no setting \"cluster.etcd.endpoint\"; \
+             did you mean \"cluster.etcd.endpoints\"?"
+        );
+        assert!(from_file("[cluster]\n").is_ok() && from_file("[cluster.etcd]\n").is_ok());
+    }
+
+    #[test]
+    fn etcd_settings_that_need_each_other_are_refused_alone() {
+        let secure = "endpoints = 'https://a:1'\n";
+        for (settings, expected) in [
+            ("ca = 'x'\n".to_owned(), "expected endpoints that begin with https://, found none"),
+            (secure.to_owned(), "https needs cluster.etcd.ca, to know etcd by"),
+            (format!("{secure}ca = 'x'\nkey = 'x'\n"), "cluster.etcd.cert is missing beside it"),
+            ("user = 'x'\n".to_owned(), "cluster.etcd.password is missing beside it"),
+        ] {
+            let message = error(&format!("[cluster.etcd]\n{settings}"));
+            assert!(message.ends_with(expected), "{message}");
+        }
     }
 
     #[test]

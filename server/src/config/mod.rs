@@ -7,6 +7,7 @@
 mod address;
 mod check;
 mod error;
+mod etcd;
 mod load;
 mod node;
 mod settings;
@@ -16,12 +17,13 @@ mod value;
 
 pub use address::Address;
 pub use error::{ConfigError, Origin, TopicSettingError};
+pub use etcd::{ClusterConfig, Endpoints, EtcdConfig, KeyPrefix, Secret};
 pub use load::Flag;
 pub use node::{
     Advertise, Config, FsyncPolicy, LogConfig, LogFormat, NetworkConfig, NodeConfig, ShardCount,
     StorageConfig, TopicsConfig,
 };
 pub use settings::{Setting, settings, topic_settings};
-pub use topic::{REPLICAS, TopicSettings, WriteConcern};
+pub use topic::{REPLICAS, REPLICAS_OF_CLUSTER, TopicSettings, WriteConcern};
 pub use units::{ByteSize, Span};
 pub use value::ValueError;

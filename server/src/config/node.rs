@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::address::Address;
 use super::error::Origin;
+use super::etcd::ClusterConfig;
 use super::topic::TopicSettings;
 use super::units::{ByteSize, Span};
 use super::value::{Value, ValueError, word};
@@ -17,6 +18,8 @@ pub struct Config {
     pub node: NodeConfig,
     /// Where it is reached, and what a connection may use.
     pub network: NetworkConfig,
+    /// Which cluster it belongs to.
+    pub cluster: ClusterConfig,
     /// How it stores.
     pub storage: StorageConfig,
     /// Topics: what holds for those that do not say otherwise.
@@ -25,6 +28,13 @@ pub struct Config {
     pub log: LogConfig,
     /// By name of the setting; absent where the default stands.
     pub(super) origins: BTreeMap<&'static str, Origin>,
+}
+
+impl Config {
+    /// The number of this node, if somebody has said it.
+    pub fn own_node_id(&self) -> Option<u32> {
+        self.origins.contains_key("node.id").then_some(self.node.id)
+    }
 }
 
 /// Section `node`.

@@ -142,14 +142,46 @@ pub fn topic_settings() -> &'static [Setting<TopicSettings>] {
     &TABLE
 }
 
+/// How a node finds etcd.
+fn etcd_settings() -> [Setting<Config>; 9] {
+    use super::{Endpoints, KeyPrefix, Secret};
+    use std::path::PathBuf;
+    [
+        setting!("cluster.etcd.endpoints", cluster.etcd.endpoints: Endpoints,
+            "The members of the etcd that holds the cluster's common state. `none`: this node is \
+             alone."),
+        setting!("cluster.etcd.prefix", cluster.etcd.prefix: KeyPrefix,
+            "All keys of the cluster begin with it. Clusters that share an etcd need different ones."),
+        setting!("cluster.etcd.ca", cluster.etcd.ca: Option<PathBuf>,
+            "A file in PEM with the authorities that the certificates of etcd are checked \
+             against. Needed with `https`."),
+        setting!("cluster.etcd.cert", cluster.etcd.cert: Option<PathBuf>,
+            "A file in PEM with the certificate that this node shows to etcd."),
+        setting!("cluster.etcd.key", cluster.etcd.key: Option<PathBuf>,
+            "A file in PEM with the private key of `cluster.etcd.cert`."),
+        setting!("cluster.etcd.user", cluster.etcd.user: Option<String>,
+            "A user of etcd, where it asks for one."),
+        setting!("cluster.etcd.password", cluster.etcd.password: Option<Secret>,
+            "The password of `cluster.etcd.user`. Better in the environment than in a file."),
+        setting!("cluster.etcd.lease_ttl", cluster.etcd.lease_ttl: Span,
+            "A node that etcd has heard nothing of for this long leads nothing any more. etcd \
+             counts in seconds.", span((2 * SECOND, 300 * SECOND))),
+        setting!("cluster.etcd.request_timeout", cluster.etcd.request_timeout: Span,
+            "How long a member of etcd may take to connect, and to answer, before the next is tried.",
+            span((100, 60 * SECOND))),
+    ]
+}
+
 /// All settings of a node.
 pub fn settings() -> &'static [Setting<Config>] {
     use super::node::{Advertise, FsyncPolicy, LogFormat, ShardCount};
     use super::{Address, WriteConcern};
     use std::path::PathBuf;
     static TABLE: LazyLock<Vec<Setting<Config>>> = LazyLock::new(|| {
-        vec![
-            setting!("node.id", node.id: u32, "The number of this node in its cluster."),
+        let mut table: Vec<Setting<Config>> = vec![
+            setting!("node.id", node.id: u32,
+                "The number of this node in its cluster. A node that is one of several and has none set \
+                 is given one, and keeps it."),
             setting!("node.data", node.data: PathBuf,
                 "The directory of everything that this node stores. Created when missing. It must lie \
                  on a filesystem with direct I/O, such as ext4 or XFS."),
@@ -175,6 +207,9 @@ pub fn settings() -> &'static [Setting<Config>] {
                 "Bytes of batches of one connection that were taken and are not yet answered. A \
                  stream whose next batch does not fit is not read from until answers have gone out.",
                 size((4 * MIB, 4 * GIB))),
+        ];
+        table.extend(etcd_settings());
+        let others: Vec<Setting<Config>> = vec![
             setting!("storage.fsync", storage.fsync: FsyncPolicy,
                 "`batch`: every answer that promises anything waits for fdatasync. \
                  `interval:50ms`: fdatasync is delayed by up to that; write concern `leader` is \
@@ -203,7 +238,9 @@ pub fn settings() -> &'static [Setting<Config>] {
             setting!("log.format", log.format: LogFormat,
                 "Lines of the log. `auto`: text on a terminal, JSON otherwise. `RUST_LOG` chooses \
                  what is logged."),
-        ]
+        ];
+        table.extend(others);
+        table
     });
     &TABLE
 }

@@ -12,6 +12,10 @@ use super::value::{Value, ValueError, nearest, word};
 /// Replicas of a partition on a node that is alone.
 pub const REPLICAS: u32 = 1;
 
+/// Replicas of a partition among several nodes, where nobody has said how many: one may be lost, disk and
+/// all, while another is away.
+pub const REPLICAS_OF_CLUSTER: u32 = 3;
+
 /// On how many replicas a batch must be on stable storage before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteConcern {

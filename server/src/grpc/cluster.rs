@@ -100,11 +100,11 @@ fn get_metadata(
     } else {
         services.topics(&request.topics)?
     };
-    let facts = &services.facts;
+    let (facts, view) = (&services.facts, services.watch.borrow());
     Ok(v1::GetMetadataResponse {
         cluster_id: facts.cluster.to_string(),
-        nodes: vec![convert::node(&facts.node)],
-        topics: topics.iter().map(|served| convert::topic_metadata(served, facts)).collect(),
+        nodes: view.nodes.iter().map(|(id, node)| convert::node(*id, node)).collect(),
+        topics: topics.iter().map(|served| convert::topic_metadata(served, services)).collect(),
     })
 }
 
@@ -115,8 +115,11 @@ async fn create_topic(
     let name = TopicName::new(&request.name)?;
     let settings = request.settings.into_iter().collect();
     let with_defaults = services.facts.config.topics.defaults.with(&settings)?;
-    let replication_factor = request.replication_factor.max(1);
-    if replication_factor > REPLICAS {
+    let replication_factor = match request.replication_factor {
+        0 => services.replication_factor(),
+        wanted => wanted,
+    };
+    if services.replicas.is_none() && replication_factor > REPLICAS {
         return Err(Refusal::Request {
             field: "replication_factor",
             message: format!("a single node keeps {REPLICAS} replica, not {replication_factor}"),
@@ -127,7 +130,7 @@ async fn create_topic(
         && wanted > replication_factor
     {
         let message = format!(
-            "write_concern: the topic has {replication_factor} replica of each partition, not {wanted}"
+            "write_concern: the topic has {replication_factor} replicas of each partition, not {wanted}"
         );
         return Err(Refusal::Request { field: "settings", message }.into());
     }
@@ -135,7 +138,7 @@ async fn create_topic(
     let draft = TopicDraft { name, partitions, replication_factor, settings };
     let topic = services.create(draft).await?;
     let served = services.topic(topic.name.as_str())?;
-    let topic = Some(convert::topic_metadata(&served, &services.facts));
+    let topic = Some(convert::topic_metadata(&served, services));
     Ok(v1::CreateTopicResponse { topic })
 }
 
@@ -150,7 +153,7 @@ async fn describe_topic(
         .collect()
         .await;
     Ok(v1::DescribeTopicResponse {
-        topic: Some(convert::topic_metadata(&served, &services.facts)),
+        topic: Some(convert::topic_metadata(&served, services)),
         replication_factor: served.topic.replication_factor,
         settings: served.topic.settings.clone().into_iter().collect(),
         partitions,

@@ -1,13 +1,13 @@
 //! Wire types from domain types and back. Nothing here decides anything.
 
 use forebay_engine::CursorStart;
-use forebay_format::{Offset, TimestampMs};
+use forebay_format::{NodeId, Offset, PartitionId, TimestampMs};
 use forebay_proto::v1;
 
-use super::services::NodeFacts;
+use super::services::Services;
 use super::status::Refusal;
 use crate::catalog::ServedTopic;
-use crate::leadership::{NodeRegistration, Topic};
+use crate::leadership::{NodeRecord, Standing, Topic};
 
 /// Where to begin. What is not said is the earliest record.
 pub(crate) fn start(position: Option<v1::StartPosition>) -> Result<CursorStart, Refusal> {
@@ -27,9 +27,9 @@ pub(crate) fn start(position: Option<v1::StartPosition>) -> Result<CursorStart, 
     }
 }
 
-pub(crate) fn node(node: &NodeRegistration) -> v1::Node {
+pub(crate) fn node(id: NodeId, node: &NodeRecord) -> v1::Node {
     v1::Node {
-        node_id: node.id.get(),
+        node_id: id.get(),
         address: node.address.clone(),
         shard_addresses: node.shard_addresses.clone(),
     }
@@ -44,15 +44,24 @@ pub(crate) fn topic_summary(topic: &Topic) -> v1::TopicSummary {
     }
 }
 
-pub(crate) fn topic_metadata(served: &ServedTopic, facts: &NodeFacts) -> v1::TopicMetadata {
-    let node = facts.node.id.get();
-    let partition = |id: forebay_format::PartitionId| v1::PartitionMetadata {
-        partition: id.partition.get(),
-        leader: served.epoch(id.partition).map(|_| node),
-        epoch: served.epoch(id.partition).map_or(0, forebay_format::Epoch::get),
-        shard: forebay_engine::shard_of(id, facts.shards).get(),
-        replicas: vec![node],
-        in_sync: vec![node],
+pub(crate) fn topic_metadata(served: &ServedTopic, services: &Services) -> v1::TopicMetadata {
+    let view = services.watch.borrow();
+    // Of a node that tells nobody where its shards are, any is as good.
+    let shards = |leader: NodeId| {
+        let known = view.nodes.get(&leader).map_or(0, |node| node.shard_addresses.len());
+        u32::try_from(known).unwrap_or(u32::MAX).max(1)
+    };
+    let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.get()).collect();
+    let partition = |id: PartitionId| {
+        let Standing { leader, epoch, replicas, in_sync } = services.leaders.of(id);
+        v1::PartitionMetadata {
+            partition: id.partition.get(),
+            leader: leader.map(NodeId::get),
+            epoch: epoch.get(),
+            shard: leader.map_or(0, |leader| forebay_engine::shard_of(id, shards(leader)).get()),
+            replicas: numbers(&replicas),
+            in_sync: numbers(&in_sync),
+        }
     };
     v1::TopicMetadata {
         name: served.topic.name.to_string(),

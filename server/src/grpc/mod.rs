@@ -1,6 +1,7 @@
 //! The gRPC services of a shard: one file or folder per service, one `convert` between wire and domain,
 //! one `status` for everything that can go wrong.
 
+mod chunks;
 mod cluster;
 mod connection;
 mod consume;
@@ -11,6 +12,7 @@ mod metrics;
 mod open_requests;
 mod produce;
 mod reflection;
+mod replicate;
 mod router;
 mod services;
 mod status;

@@ -19,6 +19,7 @@ use super::frame;
 use super::health::Health;
 use super::produce::ProduceSession;
 use super::reflection;
+use super::replicate::ReplicateSession;
 use super::services::Services;
 use super::status::Failure;
 use crate::net::{Handler, ResponseBody};
@@ -26,6 +27,9 @@ use crate::net::{Handler, ResponseBody};
 /// The two calls that carry records. They take and give their bytes without the generated code.
 const PRODUCE: &str = "/forebay.v1.ProducerService/Produce";
 const CONSUME: &str = "/forebay.v1.ConsumerService/Consume";
+
+/// The same between nodes.
+const REPLICATE: &str = "/forebay.v1.ReplicationService/Replicate";
 
 /// Services that are the same everywhere. A stopping node does not wait for them: their streams have no
 /// end of their own.
@@ -70,12 +74,16 @@ impl Handler for Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let path = request.uri().path();
         let path_is_ours = !path.starts_with(STANDARD);
-        let open = path_is_ours.then(|| self.services.open_requests.begin());
+        let is_awaited = path_is_ours && path != REPLICATE;
+        let open = is_awaited.then(|| self.services.open_requests.begin());
         let response = match path {
             PRODUCE if is_grpc(&request) => {
                 let requests = request.into_body();
                 let services = self.services.clone();
                 frame::response(ProduceSession::new(services, &self.used, requests))
+            }
+            REPLICATE if is_grpc(&request) && self.services.replicas.is_some() => {
+                frame::response(ReplicateSession::new(self.services.clone(), request.into_body()))
             }
             CONSUME if is_grpc(&request) => {
                 frame::response(ConsumeSession::new(self.services.clone(), request.into_body()))

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use forebay_engine::{AppendError, ReadError, ReserveError};
+use forebay_engine::{AppendError, ReadError, ReserveError, WriteRefusal};
 use forebay_format::limits::RECORDS_PER_BATCH_MAX;
-use forebay_format::{BatchError, ProducerError, PushError, TopicName, TopicNameError};
+use forebay_format::{
+    BatchError, Epoch, NodeId, ProducerError, PushError, TopicName, TopicNameError,
+};
 use forebay_proto::v1;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -136,6 +138,10 @@ pub(crate) enum Refusal {
     Indeterminate,
     #[error("the node is stopping")]
     Stopping,
+    #[error("node {leader} leads the partition")]
+    NotLeader { leader: NodeId, address: String, epoch: Epoch },
+    #[error("the partition has no leader at present")]
+    NoLeader,
     #[error("the batch is compressed: read it raw, as plain records it cannot be given yet")]
     CompressedBatch,
 }
@@ -187,6 +193,13 @@ impl From<Refusal> for Failure {
             Refusal::NoRoomInTime => as_is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").retry(),
             Refusal::Indeterminate => as_is(Code::Unknown, "INDETERMINATE").retry(),
             Refusal::Stopping => as_is(Code::Unavailable, "NODE_STOPPING").retry(),
+            Refusal::NotLeader { leader, address, epoch } => {
+                as_is(Code::FailedPrecondition, "NOT_LEADER")
+                    .with("leader", leader)
+                    .with("address", address)
+                    .with("epoch", epoch)
+            }
+            Refusal::NoLeader => as_is(Code::Unavailable, "NO_LEADER").retry(),
             Refusal::CompressedBatch => as_is(Code::Unimplemented, "COMPRESSED_BATCH"),
         }
     }
@@ -269,7 +282,33 @@ impl From<AppendError> for Failure {
             AppendError::Control => invalid("BATCH_MALFORMED"),
             AppendError::Producer(error) => error.into(),
             AppendError::Refused(error) => error.into(),
+            AppendError::NotAdmitted(refusal) => refusal.into(),
             AppendError::Indeterminate => Refusal::Indeterminate.into(),
+        }
+    }
+}
+
+impl From<WriteRefusal> for Failure {
+    fn from(refusal: WriteRefusal) -> Self {
+        let is = |code, reason| Self::new(code, reason, refusal);
+        match refusal {
+            WriteRefusal::NotLeader { leader: Some(leader) } => {
+                is(Code::FailedPrecondition, "NOT_LEADER").with("leader", leader)
+            }
+            WriteRefusal::NotLeader { leader: None } => is(Code::Unavailable, "NO_LEADER").retry(),
+            WriteRefusal::NotServing => is(Code::Unavailable, "NOT_SERVING").retry(),
+            WriteRefusal::ReadOnly { live, needed } => {
+                is(Code::Unavailable, "READ_ONLY").with("live", live).with("needed", needed).retry()
+            }
+            WriteRefusal::MetadataRolledBack => {
+                is(Code::Unavailable, "METADATA_ROLLED_BACK").retry()
+            }
+            WriteRefusal::TooManyReplicas { voters } => {
+                is(Code::InvalidArgument, "TOO_FEW_REPLICAS")
+                    .with("replicas", voters)
+                    .field("write_concern_replicas")
+            }
+            WriteRefusal::Overloaded => is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").retry(),
         }
     }
 }
@@ -315,7 +354,13 @@ impl From<CreateTopicError> for Failure {
                     .with("limit", max)
                     .field("partitions")
             }
-            CreateTopicError::Store(_) => Self::new(Code::Unknown, "INDETERMINATE", message),
+            CreateTopicError::Placement(_) => {
+                Self::new(Code::FailedPrecondition, "TOO_FEW_NODES", message)
+                    .field("replication_factor")
+            }
+            CreateTopicError::Store(_) | CreateTopicError::Etcd(_) => {
+                Self::new(Code::Unknown, "INDETERMINATE", message)
+            }
         }
     }
 }
@@ -325,7 +370,9 @@ impl From<DeleteTopicError> for Failure {
         let message = error.to_string();
         match error {
             DeleteTopicError::Unknown(topic) => Refusal::UnknownTopic(topic).into(),
-            DeleteTopicError::Store(_) => Self::new(Code::Unknown, "INDETERMINATE", message),
+            DeleteTopicError::Store(_) | DeleteTopicError::Etcd(_) => {
+                Self::new(Code::Unknown, "INDETERMINATE", message)
+            }
         }
     }
 }

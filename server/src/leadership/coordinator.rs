@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use forebay_format::limits::{PARTITIONS_PER_NODE_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
 use forebay_format::{Epoch, NodeId, PartitionId, TopicId, TopicName};
+use forebay_replication::placement::PlacementError;
 
+use super::ClusterWatch;
+use super::etcd::EtcdError;
 use super::file::StateFileError;
 use super::topic::Topic;
 
@@ -58,6 +61,11 @@ pub(crate) enum CreateTopicError {
     /// Whether the topic exists is unknown until the node has started again.
     #[error("cannot store the topic: {0}")]
     Store(#[from] StateFileError),
+    #[error("cannot place the topic: {0}")]
+    Placement(#[from] PlacementError),
+    /// Whether the topic exists, or comes to exist, is unknown.
+    #[error("cannot store the topic: {0}")]
+    Etcd(#[from] EtcdError),
 }
 
 /// Why a topic was not deleted.
@@ -68,10 +76,28 @@ pub(crate) enum DeleteTopicError {
     /// Whether the topic exists is unknown until the node has started again.
     #[error("cannot store the deletion: {0}")]
     Store(#[from] StateFileError),
+    /// Whether the topic exists is unknown.
+    #[error("cannot store the deletion: {0}")]
+    Etcd(#[from] EtcdError),
+}
+
+/// What somebody, perhaps on another node, has done to the topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TopicChange {
+    /// It was made.
+    Created(Arc<Topic>),
+    /// It was deleted.
+    Deleted(Arc<Topic>),
 }
 
 /// The cluster's common state, as one node reaches it.
 pub(crate) trait Coordinator {
+    /// The cluster as it is seen, now and later.
+    fn watch(&self) -> ClusterWatch;
+
+    /// Waits for the next topic that was made or deleted by others than this very node. May be dropped.
+    fn changed(&mut self) -> impl Future<Output = TopicChange>;
+
     /// Says that this node lives, and where.
     fn register(
         &mut self,
@@ -109,8 +135,8 @@ pub(crate) trait Coordinator {
 
 impl TopicDraft {
     /// A topic that somebody began to use without making it.
-    pub(crate) fn with_defaults(name: TopicName) -> Self {
-        Self { name, partitions: 1, replication_factor: 1, settings: BTreeMap::new() }
+    pub(crate) fn with_defaults(name: TopicName, replication_factor: u32) -> Self {
+        Self { name, partitions: 1, replication_factor, settings: BTreeMap::new() }
     }
 
     /// Whether there is room for it beside `topics`.

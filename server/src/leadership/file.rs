@@ -1,5 +1,5 @@
-//! The file that holds a single node's state: a line with a checksum, then JSON. Always replaced as a
-//! whole: written beside, synced, renamed over, and the directory synced. A crash leaves the old one or
+//! A small file of the data directory that holds what a node knows of itself: a line with a checksum,
+//! then JSON. Always replaced as a whole: written beside, synced, renamed over, and the directory synced. A crash leaves the old one or
 //! the new one.
 
 use std::fs::{self, File};
@@ -10,11 +10,8 @@ use forebay_format::checksum::crc32c;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Name of the file in the data directory.
+/// Name of the file of a node that is alone.
 const NAME: &str = "coordinator";
-
-/// Its successor while that is being written.
-const TEMPORARY_NAME: &str = "coordinator.new";
 
 /// Beginning of the first line; the checksum of everything after that line follows.
 const HEAD: &str = "forebay coordinator 1 crc32c ";
@@ -91,29 +88,34 @@ pub(super) struct TopicEntry {
 #[derive(Debug)]
 pub(super) struct StateFile {
     directory: PathBuf,
+    name: &'static str,
 }
 
 impl StateFile {
     pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self::named(directory, NAME)
+    }
+
+    pub(super) fn named(directory: &Path, name: &'static str) -> Self {
+        Self { directory: directory.to_owned(), name }
     }
 
     pub(super) fn path(&self) -> PathBuf {
-        self.directory.join(NAME)
+        self.directory.join(self.name)
     }
 
     /// What is in the file; nothing when there is none.
-    pub(super) fn read(&self) -> Result<Option<State>, StateFileError> {
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<Option<T>, StateFileError> {
         match fs::read(self.path()) {
             Ok(bytes) => decode(&bytes).map(Some).map_err(|problem| self.damaged(problem)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(self.path(), "read the topics")(error)),
+            Err(error) => Err(failed(self.path(), "read the file")(error)),
         }
     }
 
     /// Puts `state` in the place of what was there. On stable storage when this returns.
-    pub(super) fn replace(&self, state: &State) -> Result<(), StateFileError> {
-        let path = self.directory.join(TEMPORARY_NAME);
+    pub(super) fn replace(&self, state: &impl Serialize) -> Result<(), StateFileError> {
+        let path = self.path().with_extension("new");
         let mut file = File::create(&path).map_err(failed(path.clone(), "create the file"))?;
         file.write_all(&encode(state)).map_err(failed(path.clone(), "write the file"))?;
         file.sync_all().map_err(failed(path.clone(), "sync the file"))?;
@@ -136,7 +138,7 @@ fn failed(path: PathBuf, what: &'static str) -> impl FnOnce(io::Error) -> StateF
     move |source| StateFileError::Io { path, what, source }
 }
 
-fn encode(state: &State) -> Vec<u8> {
+fn encode(state: &impl Serialize) -> Vec<u8> {
     let json = serde_json::to_vec_pretty(state).expect("numbers, texts and lists become JSON");
     let mut bytes = format!("{HEAD}{:08x}\n", crc32c(&json)).into_bytes();
     bytes.extend_from_slice(&json);
@@ -184,7 +186,7 @@ mod tests {
     fn what_was_stored_is_read_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = StateFile::new(folder.path());
-        assert_eq!(file.read().expect("nothing there"), None);
+        assert_eq!(file.read::<State>().expect("nothing there"), None);
         file.replace(&State::default()).expect("stored");
         file.replace(&state()).expect("stored");
         assert_eq!(file.read().expect("readable"), Some(state()));

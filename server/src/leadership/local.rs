@@ -6,14 +6,17 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use forebay_format::{ClusterId, Epoch, PartitionId, TopicId, TopicName};
+use forebay_format::{ClusterId, Epoch, PartitionId, ReplicaId, TopicId, TopicName};
+use forebay_replication::metadata::Incarnation;
+use tokio::sync::watch;
 
 use super::coordinator::{
     Coordinator, CreateTopicError, DeleteTopicError, Leadership, NodeRegistration, Registered,
-    TopicDraft,
+    TopicChange, TopicDraft,
 };
 use super::file::{State, StateFile, StateFileError, TopicEntry};
 use super::topic::Topic;
+use super::{ClusterView, ClusterWatch, NodeRecord};
 
 /// A node that is alone.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct LocalCoordinator {
     file: StateFile,
     cluster: ClusterId,
     present: Present,
+    /// The one node there is, once registered.
+    view: watch::Sender<Arc<ClusterView>>,
 }
 
 /// What is in the file.
@@ -40,9 +45,14 @@ impl LocalCoordinator {
     /// A file that cannot be trusted. Nothing is changed then.
     pub(crate) fn open(data: &Path, cluster: ClusterId) -> Result<Self, StateFileError> {
         let file = StateFile::new(data);
-        let Some(state) = file.read()? else {
+        let Some(state) = file.read::<State>()? else {
             refuse_forgotten_topics(data, &file)?;
-            return Ok(Self { file, cluster, present: Present::default() });
+            return Ok(Self {
+                file,
+                cluster,
+                present: Present::default(),
+                view: watch::Sender::default(),
+            });
         };
         if state.cluster_id != cluster.to_string() {
             return Err(StateFileError::Foreign {
@@ -58,7 +68,7 @@ impl LocalCoordinator {
         let topics = read(state.topics)?.into_iter().map(|t| (t.name.clone(), t)).collect();
         let removing = read(state.removing)?;
         let present = Present { node_epoch: state.node_epoch, topics, removing };
-        Ok(Self { file, cluster, present })
+        Ok(Self { file, cluster, present, view: watch::Sender::default() })
     }
 
     /// Stores what `change` makes of the state, and only then lets it be the present one.
@@ -110,9 +120,27 @@ fn entry(topic: &Topic) -> TopicEntry {
 }
 
 impl Coordinator for LocalCoordinator {
-    async fn register(&mut self, _: NodeRegistration) -> Result<Registered, StateFileError> {
+    async fn register(&mut self, node: NodeRegistration) -> Result<Registered, StateFileError> {
         self.store(|state| state.node_epoch += 1)?;
+        let record = NodeRecord {
+            address: node.address,
+            shard_addresses: node.shard_addresses,
+            incarnation: Incarnation::new(self.present.node_epoch),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            directory: ReplicaId::from_u128(0),
+        };
+        let nodes = [(node.id, record)].into();
+        self.view.send_replace(Arc::new(ClusterView { nodes, ..ClusterView::default() }));
         Ok(Registered { incarnation: Epoch::new(self.present.node_epoch) })
+    }
+
+    fn watch(&self) -> ClusterWatch {
+        self.view.subscribe()
+    }
+
+    async fn changed(&mut self) -> TopicChange {
+        // There are no others.
+        std::future::pending().await
     }
 
     async fn topics(&mut self) -> Result<Vec<Arc<Topic>>, StateFileError> {

@@ -150,7 +150,10 @@ impl Connections {
                 tracing::debug!(%error, "connection ended");
             }
             inner.counts.open.store(inner.open() - 1, Ordering::Relaxed);
-            if let (0, Some(waiting)) = (inner.open(), inner.waiting.take()) {
+            // Whoever waits for the last one is asked only once.
+            if inner.open() == 0
+                && let Some(waiting) = inner.waiting.take()
+            {
                 waiting.wake();
             }
         });

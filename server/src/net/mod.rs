@@ -4,6 +4,7 @@
 //! Nothing in here knows what is served: a connection gets a handler, and calls it for every request.
 
 mod body;
+mod client;
 mod connection;
 mod http_timer;
 mod io;
@@ -13,6 +14,7 @@ mod runtime;
 mod stop;
 
 pub(crate) use body::{Piece, ResponseBody, StreamBody};
+pub(crate) use client::{CallError, PeerConnection};
 pub(crate) use connection::{ConnectionCounts, ConnectionLimits, Connections, Handler};
 pub use listener::BindError;
 pub(crate) use listener::{BoundSocket, Listener};

@@ -108,6 +108,23 @@ fn clients_that_do_not_listen_do_not_hold_a_stop_up() {
 }
 
 #[test]
+fn connections_that_nobody_ends_do_not_hold_a_stop_up_however_many() {
+    let server = Server::start_with(&[("node.shards", "1")]);
+    block_on(async {
+        let mut producers = Vec::new();
+        for topic in ["one", "two", "three"] {
+            let mut producer = server.produce(topic).await;
+            producer.raw(1, batch(&[b"x"])).await;
+            producer.ack().await;
+            producers.push(producer);
+        }
+        let stop = tokio::task::spawn_blocking(move || server.stop());
+        stop.await.expect("no panic").1.expect("a clean stop");
+        drop(producers);
+    });
+}
+
+#[test]
 fn a_client_that_takes_nothing_more_is_cut_off_in_the_end() {
     let server = Server::start_with(&[("node.drain_timeout", "1s")]);
     block_on(async {

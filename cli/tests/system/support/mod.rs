@@ -1,11 +1,13 @@
 //! What the tests of the whole system share: nodes, commands, ports, and made-up data.
 
+mod cluster;
 mod command;
 mod corpus;
 mod node;
 mod ports;
 mod server;
 
+pub(crate) use cluster::Cluster;
 pub(crate) use command::{Forebay, Running};
 pub(crate) use corpus::{Random, corpus};
 pub(crate) use node::{Node, fresh_folder};

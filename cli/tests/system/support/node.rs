@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{Forebay, Ports, Server};
@@ -16,7 +17,7 @@ pub(crate) fn fresh_folder() -> TempDir {
 pub(crate) struct Node {
     ports: Ports,
     folder: TempDir,
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<(&'static str, String)>,
     running: Option<Server>,
 }
 
@@ -27,9 +28,10 @@ impl Node {
     }
 
     /// The same with settings in its environment.
-    pub(crate) fn start_with(settings: &[(&'static str, &'static str)]) -> Self {
+    pub(crate) fn start_with(settings: &[(&'static str, &str)]) -> Self {
         let (ports, folder) = (Ports::claim(), fresh_folder());
-        let mut node = Self { ports, folder, settings: settings.to_vec(), running: None };
+        let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let mut node = Self { ports, folder, settings, running: None };
         node.start_again();
         node
     }
@@ -70,6 +72,10 @@ impl Node {
     /// kill -9.
     pub(crate) fn kill(&mut self) {
         drop(self.running.take().expect("running"));
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.as_ref().expect("running").signal(signal);
     }
 
     /// The process, to be signalled or waited for.

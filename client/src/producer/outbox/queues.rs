@@ -37,6 +37,8 @@ impl Outbox {
         let partition = &mut self.partitions[at];
         partition.moving_to = (partition.session != Some(session)).then_some(session);
         self.move_when_settled(at);
+        // One that was to go away, and stays after all, was passed over meanwhile.
+        self.enqueue(at);
     }
 
     pub(super) fn move_when_settled(&mut self, at: usize) {

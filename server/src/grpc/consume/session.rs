@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use forebay_engine::{CursorStart, PartitionCursor, Run};
+use forebay_format::{PartitionId, PartitionIndex};
 use forebay_proto::v1;
 use forebay_proto::v1::consume_response::Message;
 use futures_util::Stream;
@@ -216,7 +217,15 @@ impl Session {
                 }
             }
             Step::Failed { partition, seek_id, error } => {
-                self.partition_error(partition, seek_id, error.into());
+                let topic = self.subscription.as_ref().map(|wanted| wanted.topic.topic.id);
+                let failure = match topic {
+                    Some(topic) => {
+                        let id = PartitionId::new(topic, PartitionIndex::new(partition));
+                        self.services.read_failure(id, error)
+                    }
+                    None => error.into(),
+                };
+                self.partition_error(partition, seek_id, failure);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use forebay_engine::{PartitionRef, Reservation, ReserveError};
+use forebay_format::{PartitionId, PartitionIndex};
 use futures_util::future::LocalBoxFuture;
 
 use super::concern::{self, Concern};
@@ -12,7 +13,6 @@ use super::open::Identity;
 use super::prepare;
 use super::request::Batch;
 use crate::catalog::ServedTopic;
-use crate::config::REPLICAS;
 use crate::grpc::connection::InFlightTurn;
 use crate::grpc::status::{Failure, Refusal};
 
@@ -73,7 +73,7 @@ impl Open {
             fields.write_concern_replicas,
             self.topic.settings.write_concern,
         )
-        .and_then(|wanted| concern::resolve(wanted, REPLICAS))
+        .and_then(|wanted| concern::resolve(wanted, self.topic.topic.replication_factor))
         .map_err(|refusal| (Concern::AtOnce, Box::new(refusal.into())))?;
         let refused = |failure: Failure| (concern, Box::new(failure));
         if draining {
@@ -98,6 +98,11 @@ impl Open {
         Ok((partition, Prepared { waiting, incoming }))
     }
 
+    /// What a partition of the stream's topic is called everywhere.
+    pub(super) fn partition_id(&self, index: u32) -> PartitionId {
+        PartitionId::new(self.topic.topic.id, PartitionIndex::new(index))
+    }
+
     fn partition(&mut self, index: u32) -> Result<PartitionRef, Refusal> {
         let partitions = self.topic.topic.partitions;
         if index >= partitions {
@@ -108,9 +113,14 @@ impl Open {
         if self.partitions.len() <= at {
             self.partitions.resize_with(at + 1, || None);
         }
-        let known = &mut self.partitions[at];
-        Ok(known
-            .get_or_insert_with(|| self.topic.partition(index).expect("below the count"))
-            .clone())
+        if let Some(known) = &self.partitions[at] {
+            return Ok(known.clone());
+        }
+        let found = self.topic.partition(index).expect("below the count");
+        // One that is not here may come.
+        if found.may_be_here() {
+            self.partitions[at] = Some(found.clone());
+        }
+        Ok(found)
     }
 }

@@ -2,24 +2,41 @@
 
 use forebay_engine::AckWhen;
 use forebay_proto::v1;
+use forebay_replication::quorum::VOTERS_MAX;
 
 use crate::config::WriteConcern;
 use crate::grpc::status::Refusal;
 
-/// What an answer waits for on a node that is the only replica.
+/// What an answer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Concern {
     /// Nothing.
     AtOnce,
     /// The leader's write; its fsync too, unless that is delayed by configuration.
     Written,
-    /// Committed, and so on stable storage.
+    /// Committed, and so on stable storage of a majority.
     Durable,
+    /// The same, and on every in-sync replica.
+    All,
+    /// On stable storage of so many replicas. At least 1, at most [`VOTERS_MAX`].
+    Replicas(u8),
 }
 
 impl Concern {
     /// How many there are.
-    pub(super) const COUNT: usize = 3;
+    pub(super) const COUNT: usize = 4 + VOTERS_MAX;
+
+    /// Which of them it is.
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        match self {
+            Self::AtOnce => 0,
+            Self::Written => 1,
+            Self::Durable => 2,
+            Self::All => 3,
+            Self::Replicas(replicas) => 3 + usize::from(replicas),
+        }
+    }
 }
 
 impl From<Concern> for AckWhen {
@@ -28,6 +45,8 @@ impl From<Concern> for AckWhen {
             Concern::AtOnce => Self::AtOnce,
             Concern::Written => Self::Written,
             Concern::Durable => Self::Durable,
+            Concern::All => Self::All,
+            Concern::Replicas(replicas) => Self::Replicas(replicas),
         }
     }
 }
@@ -58,14 +77,22 @@ pub(super) fn requested(
     }
 }
 
-/// What to wait for when the partition has `replicas` replicas.
+/// What to wait for when the topic has `replicas` replicas of each partition. Those beyond
+/// [`VOTERS_MAX`] do not count. A replica that is alone is all of them.
 pub(super) fn resolve(wanted: WriteConcern, replicas: u32) -> Result<Concern, Refusal> {
+    let voters = replicas.min(u32::try_from(VOTERS_MAX).unwrap_or(u32::MAX));
     match wanted {
         WriteConcern::None => Ok(Concern::AtOnce),
         WriteConcern::Leader => Ok(Concern::Written),
-        WriteConcern::Quorum | WriteConcern::All => Ok(Concern::Durable),
-        WriteConcern::Replicas(wanted) if wanted <= replicas => Ok(Concern::Durable),
-        WriteConcern::Replicas(wanted) => Err(Refusal::TooFewReplicas { wanted, replicas }),
+        WriteConcern::Quorum => Ok(Concern::Durable),
+        WriteConcern::Replicas(wanted) if wanted > voters => {
+            Err(Refusal::TooFewReplicas { wanted, replicas: voters })
+        }
+        WriteConcern::All | WriteConcern::Replicas(_) if voters <= 1 => Ok(Concern::Durable),
+        WriteConcern::All => Ok(Concern::All),
+        WriteConcern::Replicas(wanted) => {
+            Ok(Concern::Replicas(u8::try_from(wanted).unwrap_or(u8::MAX)))
+        }
     }
 }
 
@@ -89,6 +116,9 @@ mod tests {
         assert_eq!(of(Wire::Replicas, 1), Some(Concern::Durable));
         assert_eq!(of(Wire::Replicas, 0), None);
         assert_eq!(of(Wire::Replicas, 2), None);
+        assert_eq!(resolve(WriteConcern::All, 3).ok(), Some(Concern::All));
+        assert_eq!(resolve(WriteConcern::Replicas(2), 3).ok(), Some(Concern::Replicas(2)));
+        assert!(resolve(WriteConcern::Replicas(6), 9).is_err(), "five of them vote");
         assert!(requested(6, 0, WriteConcern::None).is_err());
         assert!(requested(-1, 0, WriteConcern::None).is_err());
     }

@@ -29,7 +29,7 @@ impl Lane {
     /// Where its count is.
     #[inline]
     fn index(self) -> usize {
-        self.partition as usize * Concern::COUNT + self.concern as usize
+        self.partition as usize * Concern::COUNT + self.concern.index()
     }
 }
 

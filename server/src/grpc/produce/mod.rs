@@ -10,7 +10,6 @@
 //! does not read its answers is not read from either, and nothing piles up.
 
 mod admission;
-mod chunks;
 mod concern;
 mod deadline;
 mod fields;

@@ -12,10 +12,10 @@ use forebay_format::{
 };
 use forebay_proto::v1;
 
-use super::chunks::Pieces;
 use super::open::Identity;
 use super::request::Content;
 use crate::clock;
+use crate::grpc::chunks::Pieces;
 use crate::grpc::status::{Failure, Refusal};
 
 /// A larger batch that waits for another shard stays in its frames.

@@ -10,9 +10,9 @@ use forebay_format::limits::HEADER_BYTES;
 use forebay_proto::v1;
 use prost::Message;
 
-use super::chunks::{Chunks, Pieces};
 use super::fields::{FIELDS_BYTES_MAX, Fields, read_fields};
 use super::plain;
+use crate::grpc::chunks::{Chunks, Pieces};
 use crate::grpc::frame::PREFIX_BYTES;
 use crate::grpc::status::Refusal;
 

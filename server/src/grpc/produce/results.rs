@@ -9,7 +9,6 @@ use forebay_proto::v1;
 use forebay_proto::v1::produce_result::Outcome;
 use prost::Message;
 
-use crate::config::REPLICAS;
 use crate::grpc::frame;
 use crate::grpc::status::Failure;
 
@@ -29,9 +28,16 @@ pub(super) struct Results {
     buffer: BytesMut,
     /// Where that one begins, if there is one.
     message: Option<usize>,
+    /// Of each partition of the topic.
+    replicas: u32,
 }
 
 impl Results {
+    /// The topic, which is known from now on, has so many replicas of each partition.
+    pub(super) fn set_replicas(&mut self, replicas: u32) {
+        self.replicas = replicas;
+    }
+
     pub(super) fn ack(&mut self, request_id: u64, partition: u32, appended: &Appended) {
         self.begin();
         let mut result = Fields::default();
@@ -43,8 +49,8 @@ impl Results {
         result.number(tag::BASE_OFFSET, appended.base_offset.get());
         result.number(tag::RECORD_COUNT, appended.record_count.into());
         result.number(tag::EPOCH, appended.epoch.get());
-        result.number(tag::DURABLE_REPLICAS, appended.durable.into());
-        result.number(tag::REPLICAS, REPLICAS.into());
+        result.number(tag::DURABLE_REPLICAS, appended.durable_replicas.into());
+        result.number(tag::REPLICAS, self.replicas.into());
         result.number(tag::APPEND_TIME_MS, appended.append_time.get().cast_unsigned());
         result.number(tag::DUPLICATE, appended.duplicate.into());
         result.set_length(ack_length_at);
@@ -197,8 +203,8 @@ mod tests {
             base_offset: appended.base_offset.get(),
             record_count: appended.record_count,
             epoch: appended.epoch.get(),
-            durable_replicas: appended.durable.into(),
-            replicas: REPLICAS,
+            durable_replicas: appended.durable_replicas,
+            replicas: 3,
             append_time_ms: appended.append_time.get(),
             duplicate: appended.duplicate,
         };
@@ -207,14 +213,14 @@ mod tests {
 
     prop_compose! {
         fn appended()(
-            base_offset: u64, record_count: u32, epoch: u64, append_time: i64, durable: bool, duplicate: bool,
+            base_offset: u64, record_count: u32, epoch: u64, append_time: i64, durable_replicas: u32, duplicate: bool,
         ) -> Appended {
             Appended {
                 base_offset: Offset::new(base_offset),
                 record_count,
                 epoch: Epoch::new(epoch),
                 append_time: TimestampMs::new(append_time),
-                durable,
+                durable_replicas,
                 duplicate,
             }
         }
@@ -226,6 +232,7 @@ mod tests {
             acks in proptest::collection::vec((any::<u64>(), any::<u32>(), appended()), 1..20),
         ) {
             let mut results = Results::default();
+            results.set_replicas(3);
             for (request_id, partition, appended) in &acks {
                 results.ack(*request_id, *partition, appended);
             }
@@ -245,10 +252,11 @@ mod tests {
             record_count: 1,
             epoch: Epoch::new(1),
             append_time: TimestampMs::new(5),
-            durable: true,
+            durable_replicas: 1,
             duplicate: false,
         };
         let mut results = Results::default();
+        results.set_replicas(3);
         assert_eq!(results.take(), None);
         results.ack(1, 0, &appended);
         results.error(2, 3, Refusal::Stopping.into());

@@ -12,7 +12,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use forebay_engine::{Completed, Completion, CompletionQueue, PartitionRef, Reservation};
+use forebay_engine::{
+    AppendError, Completed, Completion, CompletionQueue, PartitionRef, Reservation,
+};
 use futures_util::future::LocalBoxFuture;
 use http_body::Frame;
 use hyper::body::Incoming;
@@ -127,6 +129,7 @@ impl Session {
                     Poll::Pending => return,
                     Poll::Ready(Err(failure)) => self.fail(failure),
                     Poll::Ready(Ok((topic, identity))) => {
+                        self.results.set_replicas(topic.topic.replication_factor);
                         self.state = State::Open(Box::new(Open::new(topic, identity)));
                     }
                 },
@@ -212,7 +215,9 @@ impl Session {
             Ok(room) => self.append(&partition, batch, room),
             Err(error) => {
                 self.connection.give_back(bytes);
-                self.refuse(batch.waiting.lane, batch.waiting.request_id, error.into());
+                let Lane { partition, .. } = batch.waiting.lane;
+                let failure = self.failure(partition, error.into());
+                self.refuse(batch.waiting.lane, batch.waiting.request_id, failure);
             }
         }
         Poll::Ready(())
@@ -223,6 +228,14 @@ impl Session {
         let token = self.in_flight.push(batch.waiting);
         let done = Completion { queue: self.queue.clone(), token, when };
         partition.append(room, batch.incoming, done);
+    }
+
+    /// What a producer is told of a batch that was not appended.
+    fn failure(&self, partition: u32, error: AppendError) -> Failure {
+        match &self.state {
+            State::Open(open) => self.services.append_failure(open.partition_id(partition), error),
+            State::New | State::Opening(_) | State::Ended => error.into(),
+        }
     }
 
     /// Answers a batch that no log has seen, after those before it.
@@ -246,7 +259,8 @@ impl Session {
                     Ok(appended) => self.results.ack(request_id, lane.partition, &appended),
                     Err(error) => {
                         add(&self.services.metrics.produce_errors, 1);
-                        self.results.error(request_id, lane.partition, error.into());
+                        let failure = self.failure(lane.partition, error);
+                        self.results.error(request_id, lane.partition, failure);
                     }
                 }
                 for (request_id, failure) in self.in_flight.release(lane) {

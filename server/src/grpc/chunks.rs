@@ -6,11 +6,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
 /// A batch's payload, in the pieces that it arrived in.
-pub(super) type Pieces = SmallVec<[Bytes; 2]>;
+pub(in crate::grpc) type Pieces = SmallVec<[Bytes; 2]>;
 
 /// Bytes that have arrived, as they arrived.
 #[derive(Debug, Default)]
-pub(super) struct Chunks {
+pub(in crate::grpc) struct Chunks {
     chunks: VecDeque<Bytes>,
     len: usize,
 }
@@ -25,11 +25,11 @@ impl From<Bytes> for Chunks {
 
 impl Chunks {
     /// Bytes that are there.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::grpc) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn push(&mut self, chunk: Bytes) {
+    pub(in crate::grpc) fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
             self.len += chunk.len();
             self.chunks.push_back(chunk);
@@ -37,7 +37,7 @@ impl Chunks {
     }
 
     /// Copies the first bytes without taking them; all of `target` must be there.
-    pub(super) fn peek<'a>(&'a self, target: &'a mut [u8]) -> &'a [u8] {
+    pub(in crate::grpc) fn peek<'a>(&'a self, target: &'a mut [u8]) -> &'a [u8] {
         let wanted = target.len();
         match self.chunks.front() {
             Some(front) if front.len() >= wanted => &front[..wanted],
@@ -53,7 +53,7 @@ impl Chunks {
         }
     }
 
-    pub(super) fn skip(&mut self, mut bytes: usize) {
+    pub(in crate::grpc) fn skip(&mut self, mut bytes: usize) {
         self.len -= bytes;
         while bytes > 0 {
             let front = self.chunks.front_mut().expect("as many bytes as were counted");
@@ -66,7 +66,7 @@ impl Chunks {
         }
     }
 
-    pub(super) fn copy_to(&mut self, target: &mut [u8]) {
+    pub(in crate::grpc) fn copy_to(&mut self, target: &mut [u8]) {
         let bytes = target.len();
         let found = self.peek(target);
         // `peek` may have answered with the chunk itself.
@@ -78,7 +78,7 @@ impl Chunks {
     }
 
     /// Takes the next bytes as they lie.
-    pub(super) fn take(&mut self, mut bytes: usize) -> Pieces {
+    pub(in crate::grpc) fn take(&mut self, mut bytes: usize) -> Pieces {
         self.len -= bytes;
         let mut taken = Pieces::new();
         while bytes > 0 {
@@ -95,7 +95,7 @@ impl Chunks {
     }
 
     /// Takes the next bytes in one piece; copies when they lie in several.
-    pub(super) fn take_together(&mut self, bytes: usize) -> Bytes {
+    pub(in crate::grpc) fn take_together(&mut self, bytes: usize) -> Bytes {
         let mut pieces = self.take(bytes);
         if pieces.len() <= 1 {
             return pieces.pop().unwrap_or_default();

@@ -1,0 +1,100 @@
+//! Several nodes and the etcd that they agree through, all in processes of their own.
+
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::{Forebay, Node, Ports, fresh_folder};
+
+/// What tests wait for a lease: as short as etcd has them.
+const LEASE_TTL: &str = "2s";
+
+/// Nodes `1` to `n`. All of it is killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    _etcd: Etcd,
+}
+
+#[derive(Debug)]
+struct Etcd {
+    child: Child,
+    ports: Ports,
+    _folder: TempDir,
+}
+
+impl Cluster {
+    /// So many nodes that answer. `None` where etcd is not installed, which is said; not in CI.
+    pub(crate) fn start(nodes: u32) -> Option<Self> {
+        let etcd = Etcd::start()?;
+        let endpoint = format!("http://{}", etcd.ports.grpc());
+        let node = |number: u32| {
+            Node::start_with(&[
+                ("FOREBAY_NODE__ID", &number.to_string()),
+                ("FOREBAY_CLUSTER__ETCD__ENDPOINTS", &endpoint),
+                ("FOREBAY_CLUSTER__ETCD__LEASE_TTL", LEASE_TTL),
+            ])
+        };
+        Some(Self { nodes: (1..=nodes).map(node).collect(), _etcd: etcd })
+    }
+
+    /// A client command that may talk to any node.
+    pub(crate) fn forebay<const N: usize>(&self, arguments: [&str; N]) -> Forebay {
+        let endpoints: Vec<_> = self.nodes.iter().map(Node::endpoint).collect();
+        Forebay::new(arguments).env("FOREBAY_ENDPOINT", endpoints.join(","))
+    }
+
+    /// The place of the node that leads partition 0 of a topic, once one does.
+    pub(crate) fn leader(&self, topic: &str) -> usize {
+        self.leader_but(topic, usize::MAX)
+    }
+
+    /// The same, as every node but one knows it.
+    pub(crate) fn leader_but(&self, topic: &str, not_asked: usize) -> usize {
+        let asked = (0..self.nodes.len()).filter(|place| *place != not_asked);
+        let endpoints: Vec<_> = asked.map(|place| self.nodes[place].endpoint()).collect();
+        loop {
+            let described = Forebay::new(["topic", "describe", topic, "--format", "json"])
+                .env("FOREBAY_ENDPOINT", endpoints.join(","))
+                .run();
+            let described: serde_json::Value =
+                serde_json::from_slice(&described.success()).expect("JSON");
+            if let Some(leader) = described["partitions"][0]["leader"].as_u64() {
+                return usize::try_from(leader).expect("a small number") - 1;
+            }
+        }
+    }
+}
+
+impl Etcd {
+    fn start() -> Option<Self> {
+        let (ports, folder) = (Ports::claim(), fresh_folder());
+        let url = |port| format!("http://127.0.0.1:{port}");
+        let (client, peer) = (url(ports.grpc().port()), url(ports.grpc().port() + 1));
+        let child = Command::new("etcd")
+            .args(["--name", "one", "--initial-cluster", &format!("one={peer}")])
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .arg("--data-dir")
+            .arg(folder.path().join("etcd"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        match child {
+            Ok(child) => Some(Self { child, ports, _folder: folder }),
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "etcd cannot be started: {error}");
+                println!("NOT RUN: etcd cannot be started: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}

@@ -1,0 +1,90 @@
+//! Who leads which partition, as far as this node knows. Written as news come, read by calls of clients;
+//! never on the way of a batch.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
+
+use forebay_format::{Epoch, NodeId, PartitionId, TopicId};
+use forebay_replication::metadata::Observation;
+
+use super::Leadership;
+
+/// See the module.
+#[derive(Debug, Default)]
+#[expect(clippy::disallowed_types, reason = "no batch waits for it, and nobody holds it for long")]
+pub(crate) struct Leaders {
+    known: std::sync::RwLock<HashMap<PartitionId, Standing>>,
+    /// Those that this very node leads, and serves.
+    serving: std::sync::RwLock<HashSet<PartitionId>>,
+}
+
+/// What is known of one partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) leader: Option<NodeId>,
+    /// Of the last take-over.
+    pub(crate) epoch: Epoch,
+    /// The voters, then further copies.
+    pub(crate) replicas: Vec<NodeId>,
+    pub(crate) in_sync: Vec<NodeId>,
+}
+
+impl Leaders {
+    /// What is known; nothing of a partition that nobody has spoken of.
+    pub(crate) fn of(&self, partition: PartitionId) -> Standing {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&partition).cloned().unwrap_or_default()
+    }
+
+    /// This is how it is now.
+    pub(crate) fn set(&self, partition: PartitionId, standing: Standing) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(partition, standing);
+    }
+
+    /// The only node leads these, and has the only replicas.
+    pub(crate) fn lead_alone(&self, node: NodeId, leaderships: &[Leadership]) {
+        for leadership in leaderships {
+            let (leader, epoch) = (Some(node), leadership.epoch);
+            let standing = Standing { leader, epoch, replicas: vec![node], in_sync: vec![node] };
+            self.set(leadership.partition, standing);
+        }
+    }
+
+    /// Takes note of what was read of a partition's keys.
+    pub(crate) fn observed(&self, partition: PartitionId, observation: &Observation) {
+        let leader = observation.leader.as_ref().map(|leader| leader.value.node);
+        let standing = match &observation.state {
+            Some(state) => Standing {
+                leader,
+                epoch: state.value.epoch,
+                replicas: state.value.nodes(),
+                in_sync: state.value.isr.clone(),
+            },
+            None => {
+                Standing { leader, replicas: observation.assigned.clone(), ..Default::default() }
+            }
+        };
+        self.set(partition, standing);
+    }
+
+    /// Whether this node leads the partition now, and serves.
+    pub(crate) fn serves(&self, partition: PartitionId) -> bool {
+        self.serving.read().unwrap_or_else(PoisonError::into_inner).contains(&partition)
+    }
+
+    /// It does from now on, or does not.
+    pub(crate) fn set_serving(&self, partition: PartitionId, serves: bool) {
+        let mut serving = self.serving.write().unwrap_or_else(PoisonError::into_inner);
+        if serves {
+            serving.insert(partition)
+        } else {
+            serving.remove(&partition)
+        };
+    }
+
+    /// Forgets a topic.
+    pub(crate) fn forget(&self, topic: TopicId) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|partition, _| partition.topic != topic);
+    }
+}

@@ -1,0 +1,503 @@
+//! One replica of a partition: hands what happens to the protocol, and carries out what that wants, in
+//! order. It decides nothing.
+//!
+//! ```text
+//!  clients ── propose ──▶┐                    ┌──▶ append, cut, reset, meta ──▶ log
+//!  peers ──── messages ─▶┤                    ├──▶ messages, batches ──▶ links
+//!  log ────── durable ──▶┼─▶ protocol ── actions ─▶ transactions, reads ──▶ etcd
+//!  etcd ───── lease, … ─▶┤                    ├──▶ answers ──▶ clients
+//!  clock ──── tick ─────▶┘                    └──▶ marks ──▶ readers
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_channel::Receiver;
+use forebay_engine::{
+    AppendError, Appended, Completion, IncomingBatch, Opened, ReplicaLog, ReserveError, Sequencer,
+    StampedBatch,
+};
+use forebay_format::{BatchMeta, ClientHeader, LeaderFields, NodeId, PartitionId, Position};
+use forebay_replication::metadata::PartitionState;
+use forebay_replication::{
+    Action, Actions, Alarm, Answer, Command, CommandRefusal, Event, Instant, LogEvent, Message,
+    Part, Proposal, Recovered, Replica, Token,
+};
+
+use super::answers::{self, Answers};
+use super::feed::Feeds;
+use super::link::{Batches, Destination};
+use super::surroundings::Surroundings;
+use super::window::Window;
+use super::wire;
+use crate::clock;
+use crate::leadership::{EtcdRequest, state_value};
+use crate::net;
+
+/// How long what the disk has refused waits before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Streams give up by themselves, mostly sooner. What nobody waits for any more must not wait here either.
+const ANSWER_WITHIN_MS: u64 = 10 * 60 * 1000;
+
+/// See the module. Always in an `Rc`: its tasks hold it.
+pub(super) struct Driver {
+    pub(super) id: PartitionId,
+    pub(super) surroundings: Rc<Surroundings>,
+    pub(super) log: ReplicaLog,
+    /// `None` until the log was recovered, and when it is out of service.
+    replica: RefCell<Option<Replica>>,
+    /// What has happened and was not handed in yet, with the batches that came with it.
+    inbox: RefCell<VecDeque<(Event, VecDeque<StampedBatch>)>>,
+    /// Something is being handed in or carried out: what happens meanwhile waits.
+    busy: Cell<bool>,
+    pub(super) window: RefCell<Window>,
+    pub(super) feeds: Feeds,
+    answers: RefCell<Answers>,
+    /// Answers that one event has led to, which leave together.
+    answered: RefCell<Vec<(Completion, Result<Appended, AppendError>)>>,
+    timer: Timer,
+}
+
+/// When the protocol wants to be woken.
+#[derive(Default)]
+struct Timer {
+    wanted: Cell<Option<Instant>>,
+    /// What the earliest task that sleeps waits for.
+    armed: Cell<Option<Instant>>,
+}
+
+impl Driver {
+    /// A replica whose log is still to be opened, which begins now.
+    pub(super) fn start(
+        id: PartitionId,
+        surroundings: Rc<Surroundings>,
+        log: ReplicaLog,
+    ) -> Rc<Self> {
+        let driver = Rc::new(Self {
+            id,
+            surroundings,
+            log,
+            replica: RefCell::default(),
+            inbox: RefCell::default(),
+            busy: Cell::new(true),
+            window: RefCell::default(),
+            feeds: Feeds::default(),
+            answers: RefCell::default(),
+            answered: RefCell::default(),
+            timer: Timer::default(),
+        });
+        net::spawn(Rc::clone(&driver).open());
+        driver
+    }
+
+    /// Opens the log, and begins to hand in what has happened since.
+    async fn open(self: Rc<Self>) {
+        loop {
+            let sequencer: Rc<dyn Sequencer> = Rc::new(OfClients(Rc::clone(&self)));
+            match self.log.open(sequencer).await {
+                Ok(Opened { meta, state }) => {
+                    let config = self.surroundings.config.clone();
+                    let kept = self.kept_state().await;
+                    let recovered = Recovered { meta, log: state, state: kept.map(Box::new) };
+                    let replica = Replica::new(config, self.surroundings.node, recovered);
+                    self.replica.replace(Some(replica));
+                    self.busy.set(false);
+                    self.handle(Event::Tick);
+                    return;
+                }
+                // R11: what begins in the place of what is damaged is another replica.
+                Err(ReserveError::Corrupt(corruption)) => {
+                    tracing::error!(partition = %self.id, %corruption, "the replica is damaged and is put aside");
+                    match self.log.set_aside().await {
+                        Ok(place) => {
+                            tracing::warn!(partition = %self.id, place = %place.display(), "put aside");
+                        }
+                        Err(error) => {
+                            tracing::error!(partition = %self.id, %error, "it cannot be put aside");
+                            net::sleep(RETRY).await;
+                        }
+                    }
+                }
+                Err(ReserveError::Stopping | ReserveError::Unknown) => return,
+                Err(error) => {
+                    tracing::error!(partition = %self.id, %error, "the replica's log cannot be opened");
+                    net::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// The copy of the state that was kept last, if it is there and whole (R2).
+    async fn kept_state(&self) -> Option<PartitionState> {
+        let note = self.log.note().await;
+        let error = match note.map(|note| note.map(|note| state_value::decode(&note))) {
+            Ok(None) => return None,
+            Ok(Some(Ok(state))) => return Some(state),
+            Ok(Some(Err(error))) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(partition = %self.id, error, "the copy of the partition's state is of no use");
+        None
+    }
+
+    // ---- what happens ----
+
+    /// Something has happened.
+    pub(super) fn handle(self: &Rc<Self>, event: Event) {
+        self.handle_with(event, VecDeque::new());
+    }
+
+    /// A message has come, with these batches.
+    pub(super) fn receive(
+        self: &Rc<Self>,
+        from: NodeId,
+        message: Message,
+        batches: VecDeque<StampedBatch>,
+    ) {
+        if let Message::Appended { durable, .. } = &message {
+            self.feeds.flow(from).durable(*durable);
+        }
+        self.handle_with(Event::Message(from, message), batches);
+    }
+
+    /// The way to a node broke.
+    pub(super) fn peer_lost(self: &Rc<Self>, node: NodeId) {
+        self.feeds.flow(node).lost();
+        self.handle(Event::PeerLost(node));
+    }
+
+    fn handle_with(self: &Rc<Self>, event: Event, batches: VecDeque<StampedBatch>) {
+        self.inbox.borrow_mut().push_back((event, batches));
+        if !self.busy.replace(true) {
+            self.work_off();
+        }
+    }
+
+    /// Hands in what waits. `busy` is set, and is not afterwards.
+    fn work_off(self: &Rc<Self>) {
+        loop {
+            let next = self.inbox.borrow_mut().pop_front();
+            let Some((event, mut batches)) = next else { break };
+            for action in self.decide(event) {
+                self.carry_out(action, &mut batches);
+            }
+            self.send_answers();
+        }
+        self.busy.set(false);
+    }
+
+    /// What the protocol wants done.
+    fn decide(&self, event: Event) -> Vec<Action> {
+        let mut actions = Actions::new();
+        if let Some(replica) = &mut *self.replica.borrow_mut() {
+            replica.handle(event, clock::boottime(), &mut actions);
+        }
+        actions.drain().collect()
+    }
+
+    /// Gives it a command. The answer comes when it was carried out, or given up.
+    pub(super) fn command(
+        self: &Rc<Self>,
+        command: Command,
+    ) -> Receiver<Result<(), CommandRefusal>> {
+        let (token, answer) = self.surroundings.command();
+        self.handle(Event::Command(token, command));
+        answer
+    }
+
+    /// Whether it leads, and serves.
+    pub(super) fn leads(&self) -> bool {
+        self.with_replica(|replica| matches!(replica.part(), Part::Leader(_))) == Some(true)
+    }
+
+    /// As a leader, moves the log start past what the topic's settings want no more.
+    pub(super) async fn expire(self: &Rc<Self>) {
+        if self.leads()
+            && let Some(to) = self.log.retention_wants().await
+        {
+            self.command(Command::AdvanceLogStart { to }).recv().await.ok();
+        }
+    }
+
+    /// Looks at the protocol's state.
+    pub(super) fn with_replica<T>(&self, look: impl FnOnce(&Replica) -> T) -> Option<T> {
+        self.replica.borrow().as_ref().map(look)
+    }
+
+    // ---- what is to be done ----
+
+    fn carry_out(self: &Rc<Self>, action: Action, batches: &mut VecDeque<StampedBatch>) {
+        match action {
+            Action::Append(metas) => self.append(&metas, batches),
+            Action::Cut(to) => net::spawn(Rc::clone(self).cut(to)),
+            Action::Reset(state) => {
+                let driver = Rc::clone(self);
+                self.window.borrow_mut().clear();
+                net::spawn(async move {
+                    if let Some(state) = driver.until_done(|log| log.reset((*state).clone())).await
+                    {
+                        driver.handle(Event::Log(LogEvent::ResetDone(Box::new(state))));
+                    }
+                });
+            }
+            Action::Trim(log_start) => self.log.trim(log_start),
+            Action::PersistMeta { number, meta } => {
+                let (driver, persisted) = (Rc::clone(self), self.log.persist_meta(meta));
+                net::spawn(async move {
+                    if persisted.await.is_ok() {
+                        driver.handle(Event::Log(LogEvent::MetaDurable(number)));
+                    }
+                });
+            }
+            Action::Send(to, message) => self.send(to, &message),
+            Action::SendBatches { to, after, batches_max, catching_up, envelope } => {
+                let feed = Rc::clone(self).feed((to, catching_up), after, batches_max, envelope);
+                net::spawn(feed);
+            }
+            Action::SendStart { to, epoch, asked } => {
+                let driver = Rc::clone(self);
+                net::spawn(async move {
+                    match driver.log.start_state().await {
+                        Ok(state) => {
+                            let at = Box::new(state);
+                            driver.send(to, &Message::Start { epoch, asked, at });
+                        }
+                        Err(error) => {
+                            tracing::warn!(partition = %driver.id, %error, "the log's start cannot be read");
+                        }
+                    }
+                });
+            }
+            Action::Transact { number, transaction } => {
+                let partition = self.id;
+                let request = EtcdRequest::Transact { partition, number, transaction };
+                self.surroundings.ask(request);
+            }
+            Action::KeepState(state) => {
+                let (id, kept) = (self.id, self.log.keep_note(state_value::encode(&state)));
+                net::spawn(async move {
+                    if let Err(error) = kept.await {
+                        tracing::warn!(partition = %id, %error, "a copy of the partition's state cannot be kept");
+                    }
+                });
+            }
+            Action::ReadMetadata { number } => {
+                self.surroundings.ask(EtcdRequest::Read { partition: self.id, number });
+            }
+            Action::Answer(token, answer) => self.answer(token, answer),
+            // Nobody asks yet: readers are bounded by the marks.
+            Action::AnswerRead(..) => {}
+            Action::AnswerCommand(token, result) => self.surroundings.answer_command(token, result),
+            Action::Publish(marks) => self.log.set_committed(marks.committed),
+            Action::Became(part) => self.became(part),
+            Action::Alarm(alarm) => self.alarm(alarm),
+            Action::Wake(at) => self.wake(at),
+        }
+    }
+
+    fn append(self: &Rc<Self>, metas: &[BatchMeta], batches: &mut VecDeque<StampedBatch>) {
+        let mut stamped = Vec::with_capacity(metas.len());
+        for meta in metas {
+            // What the log has already was left out.
+            while batches.front().is_some_and(|batch| batch.meta() != meta) {
+                batches.pop_front();
+            }
+            stamped.push(batches.pop_front().unwrap_or_else(|| {
+                assert!(meta.client.control, "a batch came with its message or begins an epoch");
+                StampedBatch::epoch_start(meta.leader.append_time, meta.leader)
+            }));
+        }
+        let (driver, appended) = (Rc::clone(self), self.log.append(stamped));
+        net::spawn(async move {
+            if let Err(error) = appended.await {
+                tracing::warn!(partition = %driver.id, %error, "batches could not be appended");
+            }
+        });
+    }
+
+    async fn cut(self: Rc<Self>, to: Position) {
+        self.window.borrow_mut().clear();
+        tracing::info!(partition = %self.id, %to, "cutting the log where it parts from the leader's");
+        if let Some(state) = self.until_done(|log| log.cut(to)).await {
+            self.handle(Event::Log(LogEvent::CutDone(Box::new(state))));
+        }
+    }
+
+    /// Repeats what the disk refuses, until it is done or the log is out of service.
+    async fn until_done<T, F: Future<Output = Result<T, ReserveError>>>(
+        &self,
+        attempt: impl Fn(&ReplicaLog) -> F,
+    ) -> Option<T> {
+        loop {
+            match attempt(&self.log).await {
+                Ok(done) => return Some(done),
+                Err(error @ ReserveError::Unavailable { .. }) => {
+                    tracing::warn!(partition = %self.id, %error, "the log cannot be rewritten; trying again");
+                    net::sleep(RETRY).await;
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Sends a message without batches.
+    fn send(&self, to: NodeId, message: &Message) {
+        self.send_with((to, false), message, Batches::new());
+    }
+
+    /// Sends a message and its batches, live or on the way of those that catch up.
+    pub(super) fn send_with(
+        &self,
+        (to, catching_up): (NodeId, bool),
+        message: &Message,
+        batches: Batches,
+    ) {
+        if let Some(destination) = self.destination(to, catching_up) {
+            let link = self.surroundings.links.to(destination);
+            link.send(&wire::encode(self.id, message), batches);
+        }
+    }
+
+    /// The shard of a node that has the other replica; `None` while the node is not there.
+    pub(super) fn destination(&self, node: NodeId, catching_up: bool) -> Option<Destination> {
+        let shard = self.surroundings.links.directory().shard_of(node, self.id)?;
+        Some(Destination { node, shard, catching_up })
+    }
+
+    fn answer(&self, token: Token, answer: Answer) {
+        let answer = self.answers.borrow_mut().answer(token, answer);
+        self.answered.borrow_mut().extend(answer);
+    }
+
+    /// Answers together what one event has answered.
+    fn send_answers(&self) {
+        let answers = self.answered.take();
+        if !answers.is_empty() {
+            Completion::answer_all(answers);
+        }
+    }
+
+    fn became(&self, part: Part) {
+        if let Part::Follower = part {
+            self.window.borrow_mut().clear();
+        }
+        self.feeds.interrupt();
+        let serves = matches!(part, Part::Leader(_));
+        self.surroundings.leaders.set_serving(self.id, serves);
+        tracing::info!(partition = %self.id, ?part, "the replica's part has changed");
+    }
+
+    fn alarm(&self, alarm: Alarm) {
+        match alarm {
+            Alarm::MetadataRolledBack { seen, found } => tracing::error!(
+                partition = %self.id, seen, found,
+                "METADATA_ROLLED_BACK: etcd holds an older state than replicas have seen; the partition is read-only \
+                 until an operator confirms it"
+            ),
+            Alarm::CutBelowCommitted { cut, committed } => tracing::error!(
+                partition = %self.id, %cut, %committed,
+                "told to cut below what is committed; the replica takes part in nothing until people have looked at it"
+            ),
+            Alarm::ChainBroken { at } => tracing::error!(
+                partition = %self.id, %at,
+                "the leader's log does not continue this one; the replica takes part in nothing until people have \
+                 looked at it"
+            ),
+        }
+    }
+
+    // ---- time ----
+
+    fn wake(self: &Rc<Self>, at: Instant) {
+        self.timer.wanted.set(Some(at));
+        if self.timer.armed.get().is_none_or(|armed| at < armed) {
+            self.arm(at);
+        }
+    }
+
+    fn arm(self: &Rc<Self>, at: Instant) {
+        self.timer.armed.set(Some(at));
+        let driver = Rc::clone(self);
+        net::spawn(async move {
+            net::sleep(Duration::from_millis(at.ms_since(clock::boottime()))).await;
+            if driver.timer.armed.get() == Some(at) {
+                driver.timer.armed.set(None);
+                driver.woken();
+            }
+        });
+    }
+
+    fn woken(self: &Rc<Self>) {
+        match self.timer.wanted.get() {
+            Some(wanted) if wanted > clock::boottime() => self.arm(wanted),
+            Some(_) => {
+                self.timer.wanted.set(None);
+                self.handle(Event::Tick);
+            }
+            None => {}
+        }
+    }
+}
+
+/// What the engine asks and tells.
+struct OfClients(Rc<Driver>);
+
+impl Sequencer for OfClients {
+    fn propose(
+        &self,
+        batch: &IncomingBatch,
+        client: &ClientHeader,
+        done: Completion,
+    ) -> Option<LeaderFields> {
+        let driver = &self.0;
+        let concern = answers::concern(done.when);
+        let token = driver.answers.borrow_mut().wait(done, client.record_count);
+        assert!(!driver.busy.replace(true), "clients' batches come from tasks of their own");
+        let after = driver.with_replica(|replica| replica.log().position()).unwrap_or_default();
+        let proposal = Proposal {
+            token,
+            batch: *client,
+            concern,
+            deadline: Some(clock::boottime().plus_ms(ANSWER_WITHIN_MS)),
+            append_time: clock::now(),
+        };
+        let mut fields = None;
+        for action in driver.decide(Event::Propose(proposal)) {
+            if let Action::Append(metas) = &action
+                && let [meta] = metas.as_slice()
+            {
+                driver.answers.borrow_mut().appended(token, meta);
+                driver.window.borrow_mut().push(after, batch, meta);
+                fields = Some(meta.leader);
+            } else {
+                driver.carry_out(action, &mut VecDeque::new());
+            }
+        }
+        driver.send_answers();
+        driver.work_off();
+        fields
+    }
+
+    fn durable(&self, upto: Position) {
+        self.0.window.borrow_mut().trim(upto);
+        self.0.feeds.interrupt();
+        self.0.handle(Event::Log(LogEvent::Durable(upto)));
+    }
+
+    fn ended(&self, why: &ReserveError) {
+        tracing::info!(partition = %self.0.id, %why, "the replica's log is out of service");
+        self.0.replica.take();
+        self.0.surroundings.leaders.set_serving(self.0.id, false);
+        Completion::answer_all(self.0.answers.borrow_mut().abandon());
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("id", &self.id).finish_non_exhaustive()
+    }
+}

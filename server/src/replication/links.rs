@@ -1,0 +1,145 @@
+//! All ways of a shard to other nodes, and what keeps each of them open (R14).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use forebay_format::{ClusterId, NodeId};
+use forebay_proto::v1;
+use forebay_replication::health::{NodeHealth, reconnect_delay_ms};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::directory::Directory;
+use super::link::{Destination, Link};
+use crate::net::{self, CallError, PeerConnection, ResponseBody};
+
+const REPLICATE: &str = "/forebay.v1.ReplicationService/Replicate";
+
+/// See the module. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Links(Rc<Inner>);
+
+struct Inner {
+    cluster: ClusterId,
+    node: NodeId,
+    directory: Directory,
+    links: RefCell<HashMap<Destination, Rc<Link>>>,
+    /// Is told when a way to a node broke.
+    lost: Box<dyn Fn(NodeId)>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("nobody has said where node {0} is")]
+    Unknown(NodeId),
+    #[error("{0}")]
+    Call(#[from] CallError),
+    #[error("the node refuses: {0}")]
+    Refused(String),
+    #[error("the node has ended the stream")]
+    Ended,
+}
+
+impl Links {
+    /// None yet. `lost` is told of each that breaks.
+    pub(super) fn new(
+        cluster: ClusterId,
+        node: NodeId,
+        directory: Directory,
+        lost: impl Fn(NodeId) + 'static,
+    ) -> Self {
+        let links = RefCell::default();
+        Self(Rc::new(Inner { cluster, node, directory, links, lost: Box::new(lost) }))
+    }
+
+    /// The way there. It is made on first use, and kept open from then on.
+    pub(super) fn to(&self, destination: Destination) -> Rc<Link> {
+        if let Some(link) = self.0.links.borrow().get(&destination) {
+            return Rc::clone(link);
+        }
+        let link = Rc::new(Link::new(destination));
+        self.0.links.borrow_mut().insert(destination, Rc::clone(&link));
+        net::spawn(keep_open(Rc::clone(&self.0), Rc::clone(&link)));
+        link
+    }
+
+    /// Where nodes are.
+    pub(super) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+}
+
+/// Opens a way again whenever it breaks, after a while.
+async fn keep_open(inner: Rc<Inner>, link: Rc<Link>) {
+    let mut failed = 0;
+    loop {
+        let mut began = false;
+        let error = run(&inner, &link, &mut began).await;
+        link.close();
+        (inner.lost)(link.to.node);
+        failed = if began { 0 } else { failed + 1 };
+        if failed == 1 || began {
+            tracing::info!(node = %link.to.node, shard = link.to.shard, %error, "the way to a node is down");
+        }
+        let delay = reconnect_delay_ms(failed, NodeHealth::Healthy, jitter());
+        net::sleep(Duration::from_millis(delay)).await;
+        link.open();
+    }
+}
+
+/// Sends what queues until that is over.
+async fn run(inner: &Inner, link: &Rc<Link>, began: &mut bool) -> LinkError {
+    match stream(inner, link, began).await {
+        Ok(()) => LinkError::Ended,
+        Err(error) => error,
+    }
+}
+
+async fn stream(inner: &Inner, link: &Rc<Link>, began: &mut bool) -> Result<(), LinkError> {
+    let Destination { node, shard, .. } = link.to;
+    let address = inner.directory.address(node, shard).await.ok_or(LinkError::Unknown(node))?;
+    let mut connection = PeerConnection::open(address).await?;
+    let hello = v1::PeerHello {
+        cluster_id: bytes::Bytes::copy_from_slice(&inner.cluster.to_bytes()),
+        from_node: inner.node.get(),
+        to_node: node.get(),
+    };
+    let hello = v1::ReplicateRequest { hello: Some(hello), ..Default::default() };
+    let body = ResponseBody::stream(link.stream(&hello));
+    let response = connection.call(REPLICATE, body).await?;
+    if let Some(status) = tonic::Status::from_header_map(response.headers()) {
+        return Err(LinkError::Refused(status.message().to_owned()));
+    }
+    *began = true;
+    ended(response.into_body()).await
+}
+
+/// Returns when the other side has ended its response, which it does when it takes no more.
+async fn ended(mut response: Incoming) -> Result<(), LinkError> {
+    loop {
+        let frame = poll_fn(|cx| Pin::new(&mut response).poll_frame(cx)).await;
+        let Some(Ok(frame)) = frame else { return Ok(()) };
+        let status = frame.trailers_ref().and_then(tonic::Status::from_header_map);
+        if let Some(status) = status.filter(|status| status.code() != tonic::Code::Ok) {
+            return Err(LinkError::Refused(status.message().to_owned()));
+        }
+    }
+}
+
+/// Random, so that nodes do not come back in step.
+fn jitter() -> u16 {
+    let [first, second, ..] = forebay_format::ProducerId::random().to_bytes();
+    u16::from_le_bytes([first, second])
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links").field("links", &self.0.links.borrow().len()).finish_non_exhaustive()
+    }
+}

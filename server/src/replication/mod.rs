@@ -1,0 +1,25 @@
+//! Drives the replication protocol: the replicas of a shard, their logs, and the ways to those on other
+//! nodes. Every decision is the protocol's (`forebay-replication`).
+//!
+//! ```text
+//! replicas      all of a shard          directory   where the shards of other nodes are
+//! driver        one of them             links, link the ways there
+//! feed, window, flow   what others lack wire        messages as they travel
+//! answers       writes that wait        surroundings what all replicas share
+//! ```
+
+mod answers;
+mod directory;
+mod driver;
+mod feed;
+mod flow;
+mod link;
+mod links;
+mod replicas;
+mod surroundings;
+#[cfg(test)]
+mod testing;
+mod window;
+mod wire;
+
+pub(crate) use replicas::{Replicas, ReplicasSetup};

@@ -1,0 +1,258 @@
+//! All replicas of a shard: made when the cluster assigns one to this node, and told what happens.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::Receiver;
+use forebay_engine::{LogSettings, Shard, StampedBatch};
+use forebay_format::{ClusterId, NodeId, PartitionId, TopicId};
+use forebay_proto::v1;
+use forebay_replication::metadata::{Observation, ObservationSource};
+use forebay_replication::{BatchMeta, Command, Config, Event, LeaseEvent};
+
+use super::directory::Directory;
+use super::driver::Driver;
+use super::links::Links;
+use super::surroundings::Surroundings;
+use super::wire;
+use crate::bridge::ControlLink;
+use crate::leadership::{ClusterWatch, EtcdEvent, EtcdRequest, Leaders, Seat};
+use crate::net;
+
+/// How often a shard shows that it runs (R3).
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// How often a leader looks whether segments have expired.
+const RETENTION_EVERY: Duration = Duration::from_secs(10);
+
+/// What the replicas of a shard are made of.
+pub(crate) struct ReplicasSetup {
+    pub(crate) cluster: ClusterId,
+    pub(crate) node: NodeId,
+    pub(crate) config: Config,
+    pub(crate) engine: Shard,
+    /// What etcd says, and the way to ask it.
+    pub(crate) seat: Seat,
+    pub(crate) watch: ClusterWatch,
+    pub(crate) control: ControlLink,
+    /// Who leads what, for all shards of the node to see.
+    pub(crate) leaders: Arc<Leaders>,
+}
+
+/// See the module. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Replicas(Rc<Inner>);
+
+struct Inner {
+    engine: Shard,
+    surroundings: Rc<Surroundings>,
+    drivers: RefCell<HashMap<PartitionId, Rc<Driver>>>,
+    /// What was seen last of every partition that belongs to this shard.
+    observed: RefCell<HashMap<PartitionId, Observation>>,
+    /// Of the topics that are served.
+    settings: RefCell<HashMap<TopicId, LogSettings>>,
+    /// The node's lease as it is now, for replicas that come.
+    lease: Cell<Option<LeaseEvent>>,
+}
+
+impl Replicas {
+    /// None yet. They come with the topics, and with what etcd says.
+    pub(crate) fn start(setup: ReplicasSetup) -> Self {
+        let ReplicasSetup { cluster, node, config, engine, seat, watch, control, leaders } = setup;
+        let Seat { requests, events } = seat;
+        let replicas = Rc::new_cyclic(|inner: &Weak<Inner>| {
+            let inner = Weak::clone(inner);
+            let lost = move |node| {
+                if let Some(inner) = inner.upgrade() {
+                    inner.peer_lost(node);
+                }
+            };
+            let links = Links::new(cluster, node, Directory::new(watch, control), lost);
+            let surroundings = Surroundings::new(node, config, links, leaders, requests);
+            Inner {
+                engine,
+                surroundings: Rc::new(surroundings),
+                drivers: RefCell::default(),
+                observed: RefCell::default(),
+                settings: RefCell::default(),
+                lease: Cell::default(),
+            }
+        });
+        net::spawn(follow(Rc::clone(&replicas), events));
+        net::spawn(show_life(Rc::clone(&replicas)));
+        net::spawn(expire(Rc::clone(&replicas)));
+        Self(replicas)
+    }
+
+    /// Serves a topic: with these settings for each replica that this node is to have.
+    pub(crate) fn add_topic(&self, topic: TopicId, settings: LogSettings) {
+        self.0.settings.borrow_mut().insert(topic, settings);
+        let observed: Vec<_> = {
+            let observed = self.0.observed.borrow();
+            observed.keys().filter(|partition| partition.topic == topic).copied().collect()
+        };
+        for partition in observed {
+            self.0.consider(partition);
+        }
+    }
+
+    /// Serves a topic no more. Its files are removed by whoever asks the engine to.
+    pub(crate) fn remove_topic(&self, topic: TopicId) {
+        self.0.settings.borrow_mut().remove(&topic);
+        self.0.observed.borrow_mut().retain(|partition, _| partition.topic != topic);
+        self.0.drivers.borrow_mut().retain(|partition, _| partition.topic != topic);
+    }
+
+    /// A message of a replica on another node has come, with these batches. What makes no sense, or is
+    /// for a replica that is not here, is dropped: whoever sent it asks again.
+    pub(crate) fn receive(
+        &self,
+        from: NodeId,
+        message: v1::PeerMessage,
+        batches: VecDeque<StampedBatch>,
+    ) {
+        let metas: Vec<BatchMeta> = batches.iter().map(|batch| *batch.meta()).collect();
+        let decoded = wire::partition(&message)
+            .and_then(|partition| Ok((partition, wire::decode(message, metas)?)));
+        match decoded {
+            Ok((partition, message)) => {
+                let driver = self.0.drivers.borrow().get(&partition).cloned();
+                if let Some(driver) = driver {
+                    driver.receive(from, message, batches);
+                }
+            }
+            Err(error) => tracing::warn!(node = %from, %error, "a message is not understood"),
+        }
+    }
+
+    /// Hands everything that this node leads to other replicas, and waits until that is done or given up.
+    /// Nothing is admitted meanwhile.
+    pub(crate) async fn hand_over(&self) {
+        let led = self.0.all().into_iter().filter(|driver| driver.leads());
+        let handed = led.map(|driver| driver.command(Command::Transfer { to: None }));
+        let handed: Vec<_> = handed.collect();
+        for answer in handed {
+            if let Ok(Err(refusal)) = answer.recv().await {
+                tracing::info!(
+                    ?refusal,
+                    "a leadership was not handed over; another node takes it when the lease is gone"
+                );
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Makes the replica of a partition that this node is to have, and has not.
+    fn consider(&self, partition: PartitionId) {
+        let settings = self.settings.borrow().get(&partition.topic).cloned();
+        let Some(settings) = settings else { return };
+        let observation = self.observed.borrow().get(&partition).cloned();
+        let Some(mut observation) = observation else { return };
+        let node = self.surroundings.node;
+        let known = self.drivers.borrow().get(&partition).cloned();
+        let driver = match known {
+            Some(driver) => driver,
+            None if !holds(node, &observation) => return,
+            None => {
+                let log = self.engine.replica_log(partition, settings);
+                let driver = Driver::start(partition, Rc::clone(&self.surroundings), log);
+                self.drivers.borrow_mut().insert(partition, Rc::clone(&driver));
+                if let Some(lease) = self.lease.get() {
+                    driver.handle(Event::Lease(lease));
+                }
+                // Whatever it answered was not asked by this one.
+                observation.source = ObservationSource::Watch;
+                driver
+            }
+        };
+        driver.handle(Event::Observed(Box::new(observation)));
+    }
+
+    fn on_event(&self, event: EtcdEvent) {
+        match event {
+            EtcdEvent::Lease(event) => {
+                self.lease.set(after(self.lease.get(), event));
+                for driver in self.all() {
+                    driver.handle(Event::Lease(event));
+                }
+            }
+            EtcdEvent::Transacted { partition, number, outcome } => {
+                let driver = self.drivers.borrow().get(&partition).cloned();
+                if let Some(driver) = driver {
+                    driver.handle(Event::Transacted(number, outcome));
+                }
+            }
+            EtcdEvent::Observed { partition, observation } => {
+                self.surroundings.leaders.observed(partition, &observation);
+                self.observed.borrow_mut().insert(partition, *observation);
+                self.consider(partition);
+            }
+        }
+    }
+
+    fn peer_lost(&self, node: NodeId) {
+        for driver in self.all() {
+            driver.peer_lost(node);
+        }
+    }
+
+    fn all(&self) -> Vec<Rc<Driver>> {
+        self.drivers.borrow().values().cloned().collect()
+    }
+}
+
+/// Whether a node is to have a replica.
+fn holds(node: NodeId, observation: &Observation) -> bool {
+    let state = observation.state.as_ref().map(|state| &state.value);
+    state
+        .map_or_else(|| observation.assigned.contains(&node), |state| state.nodes().contains(&node))
+}
+
+/// The lease after an event, as one that comes new is to be told of it.
+fn after(lease: Option<LeaseEvent>, event: LeaseEvent) -> Option<LeaseEvent> {
+    match (lease, event) {
+        (_, LeaseEvent::Lost) => None,
+        (_, LeaseEvent::Granted { .. }) => Some(event),
+        (
+            Some(LeaseEvent::Granted { incarnation, node_created, .. }),
+            LeaseEvent::Renewed { until },
+        ) => Some(LeaseEvent::Granted { incarnation, node_created, until }),
+        (lease, LeaseEvent::Renewed { .. }) => lease,
+    }
+}
+
+async fn follow(inner: Rc<Inner>, events: Receiver<EtcdEvent>) {
+    while let Ok(event) = events.recv().await {
+        inner.on_event(event);
+    }
+}
+
+/// Lets go of what the topics' settings want no more, on every replica: the leader decides (log start).
+async fn expire(inner: Rc<Inner>) {
+    loop {
+        net::sleep(RETENTION_EVERY).await;
+        for driver in inner.all() {
+            driver.expire().await;
+        }
+    }
+}
+
+async fn show_life(inner: Rc<Inner>) {
+    loop {
+        inner.surroundings.ask(EtcdRequest::ShardAlive);
+        net::sleep(SIGN_OF_LIFE).await;
+    }
+}
+
+impl fmt::Debug for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replicas")
+            .field("replicas", &self.0.drivers.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
