@@ -133,7 +133,7 @@ mod tests {
             record_count: 6,
             epoch: Epoch::new(3),
             append_time: TimestampMs::new(99),
-            durable: true,
+            durable_replicas: 2,
             duplicate: false,
         };
         assert_eq!(outcome.expect("acknowledged"), expected);
@@ -142,7 +142,7 @@ mod tests {
         let appended = outcome.expect("acknowledged");
         assert_eq!((done.token, appended.record_count), (11, 5));
         assert!(appended.duplicate, "it was not appended by this attempt");
-        assert!(!appended.durable);
+        assert_eq!(appended.durable_replicas, 0);
     }
 
     #[test]
