@@ -1,58 +1,22 @@
 //! Three nodes that lose nothing acknowledged when one of them goes away.
 
-use std::io::Write;
-
 use rustix::process::Signal;
 
-use super::support::{Cluster, Random, Running, corpus};
+use super::support::{Cluster, Random, corpus, produce_in_parts};
 
 const CORPUS_BYTES: usize = 12 << 20;
 const KILLS: usize = 3;
-
-/// The exclusive end of the offsets in a line such as `orders/0 @41-@57  durable on …`.
-fn acknowledged_end(line: &str) -> u64 {
-    let (_, last) = line.split_once("-@").expect("a range of offsets");
-    let digits = last.split_whitespace().next().expect("an offset");
-    digits.parse::<u64>().expect("an offset") + 1
-}
-
-/// Reads acknowledgements until `records` records are acknowledged.
-fn wait_for_acknowledged(produce: &mut Running, records: u64) {
-    while acknowledged_end(&produce.line()) < records {}
-}
-
-fn lines(bytes: &[u8]) -> u64 {
-    let lines = bytes.split(|byte| *byte == b'\n').count() - 1;
-    u64::try_from(lines).expect("a small number")
-}
 
 /// Sends made-up text through one producer. Between its parts, when the first batch of a part is acknowledged
 /// and later ones are under way, `trouble` comes to the node that leads.
 fn produce_through(cluster: &mut Cluster, mut trouble: impl FnMut(&mut Cluster, usize)) {
     let corpus = corpus(CORPUS_BYTES, &mut Random::seeded(3));
     cluster.forebay(["topic", "create", "corpus"]).run().success();
-    let mut produce = cluster.forebay(["topic", "produce", "corpus"]).start();
-    let mut stdin = produce.stdin();
-    let parts = KILLS + 1;
-    let mut sent = 0;
-    for part in 0..parts {
-        let end = if part + 1 == parts { corpus.len() } else { corpus.len() / parts * (part + 1) };
-        let before = lines(&corpus[..sent]);
-        let bytes = corpus[sent..end].to_vec();
-        sent = end;
-        let writer = std::thread::spawn(move || {
-            stdin.write_all(&bytes).expect("the producer reads on");
-            stdin
-        });
-        if part + 1 < parts {
-            wait_for_acknowledged(&mut produce, before + 1);
-            let leader = cluster.leader("corpus");
-            trouble(cluster, leader);
-        }
-        stdin = writer.join().expect("a thread that only writes");
-    }
-    drop(stdin);
-    let summary = produce.wait().success_text();
+    let produce = cluster.forebay(["topic", "produce", "corpus"]);
+    let summary = produce_in_parts(produce, &corpus, KILLS + 1, |_| {
+        let leader = cluster.leader("corpus");
+        trouble(cluster, leader);
+    });
     let consumed = cluster.forebay(["topic", "consume", "corpus", "-o", ":end"]).run().success();
     assert!(consumed == [corpus.as_slice(), b"\n"].concat(), "other bytes came out; {summary}");
 }

@@ -26,7 +26,11 @@ use super::{
     partition::{Accepted, Identity, Partition, Waiter},
     report::{DeliveryError, DeliveryFailure, DeliveryReport},
 };
-use crate::{partitioner::partition_of_key, refusal::reason, wire::Produced};
+use crate::{
+    partitioner::partition_of_key,
+    refusal::{Refusal, reason},
+    wire::Produced,
+};
 
 /// With more partitions than this, each gets smaller batches, so that half-filled ones of all
 /// partitions together stay within the buffer.
@@ -70,18 +74,18 @@ pub(super) struct Placed {
 }
 
 /// What a caller has to do after answers came.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Effects {
     /// The clock must look at the timers again.
     pub(super) timer_changed: bool,
     /// A partition does not seem to be where it was thought to be.
-    pub(super) misplaced: bool,
+    pub(super) misplaced: Option<Refusal>,
 }
 
 impl std::ops::BitOrAssign for Effects {
     fn bitor_assign(&mut self, other: Self) {
         self.timer_changed |= other.timer_changed;
-        self.misplaced |= other.misplaced;
+        self.misplaced = other.misplaced.or(self.misplaced.take());
     }
 }
 
@@ -321,7 +325,8 @@ impl Outbox {
     pub(super) fn answer(&mut self, produced: Produced, now: Instant) -> Effects {
         let at = produced.partition.get() as usize;
         let Some(partition) = self.partitions.get_mut(at) else { return Effects::default() };
-        let misplaced = matches!(&produced.outcome, Err(one) if one.reason == reason::NOT_LEADER);
+        let refusal = produced.outcome.as_ref().err();
+        let misplaced = refusal.filter(|refusal| refusal.reason == reason::NOT_LEADER).cloned();
         if let Err(failure) = partition.answer(produced.request_id, produced.outcome, now) {
             self.fail(at, &Arc::new(failure));
             return Effects::default();

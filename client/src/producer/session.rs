@@ -16,7 +16,7 @@ use crate::{
     client::Client,
     connection::{ConnectionError, RequestBody},
     outage::Stuck,
-    refusal::{Refusal, reason},
+    refusal::Refusal,
     wire::{
         BrokenStream, MessageReader, Produced, StreamEnd, decode_produce_response, encode_open,
     },
@@ -39,11 +39,10 @@ pub(super) async fn run(shared: Arc<Shared>, session: usize, address: String) {
         let via = fallback.as_deref().unwrap_or(&address);
         let own = via == address;
         let stream = shared.outbox.with(|outbox| outbox.begin_stream(session));
-        let on_answer = |backoff: &mut Backoff| {
+        let on_answer = || {
             backoff.succeeded();
             shared.client.outages().over(|| Stuck::Stream(address.clone()));
         };
-        let on_answer = || on_answer(&mut backoff);
         let ended = run_stream(&shared, session, stream, (via, own), on_answer).await;
         if backoff.failures() >= FAILURES_UNTOLD {
             shared.client.outages().began(Stuck::Stream(address.clone()), &ended);
@@ -131,15 +130,9 @@ fn take_answers(
     let now = Instant::now();
     let mut effects = super::outbox::Effects::default();
     let mut news = Vec::new();
-    let mut misplaced = None;
     let any_outage = shared.client.outages().any();
     shared.outbox.with(|outbox| -> Result<(), CallEnded> {
         let each = |produced: Produced| {
-            if let Err(refusal) = &produced.outcome
-                && refusal.reason == reason::NOT_LEADER
-            {
-                misplaced = Some(refusal.clone());
-            }
             match &produced.outcome {
                 Ok(_) if any_outage || !news.is_empty() => news.push((produced.partition, None)),
                 // Others are answers to what was sent behind the batch that was refused.
@@ -161,11 +154,11 @@ fn take_answers(
     if effects.timer_changed {
         shared.timers.notify_one();
     }
-    if effects.misplaced {
+    if effects.misplaced.is_some() {
         shared.refresh.notify_one();
     }
     shared.report();
-    Ok(misplaced)
+    Ok(effects.misplaced)
 }
 
 /// Lets whoever wonders know whether the server takes batches of a partition. Not under the outbox's lock:

@@ -20,17 +20,20 @@ use forebay_engine::{
     AppendError, Appended, Completion, IncomingBatch, Opened, ReplicaLog, ReserveError, Sequencer,
     StampedBatch,
 };
-use forebay_format::{BatchMeta, ClientHeader, LeaderFields, NodeId, PartitionId, Position};
+use forebay_format::{
+    BatchMeta, ClientHeader, LeaderFields, LogState, NodeId, PartitionId, Position,
+};
 use forebay_replication::metadata::PartitionState;
 use forebay_replication::{
-    Action, Actions, Alarm, Answer, Command, CommandRefusal, Event, Instant, LogEvent, Message,
-    Part, Proposal, Recovered, Replica, Token,
+    Action, Actions, Alarm, Answer, Command, CommandRefusal, Event, LogEvent, Message, Part,
+    Proposal, Recovered, Replica, Token,
 };
 
 use super::answers::{self, Answers};
 use super::feed::Feeds;
 use super::link::{Batches, Destination};
 use super::surroundings::Surroundings;
+use super::timer::Timer;
 use super::window::Window;
 use super::wire;
 use crate::clock;
@@ -54,20 +57,14 @@ pub(super) struct Driver {
     inbox: RefCell<VecDeque<(Event, VecDeque<StampedBatch>)>>,
     /// Something is being handed in or carried out: what happens meanwhile waits.
     busy: Cell<bool>,
+    /// Empty; kept for its memory.
+    actions: RefCell<Actions>,
     pub(super) window: RefCell<Window>,
     pub(super) feeds: Feeds,
     answers: RefCell<Answers>,
     /// Answers that one event has led to, which leave together.
     answered: RefCell<Vec<(Completion, Result<Appended, AppendError>)>>,
-    timer: Timer,
-}
-
-/// When the protocol wants to be woken.
-#[derive(Default)]
-struct Timer {
-    wanted: Cell<Option<Instant>>,
-    /// What the earliest task that sleeps waits for.
-    armed: Cell<Option<Instant>>,
+    pub(super) timer: Timer,
 }
 
 impl Driver {
@@ -84,6 +81,7 @@ impl Driver {
             replica: RefCell::default(),
             inbox: RefCell::default(),
             busy: Cell::new(true),
+            actions: RefCell::default(),
             window: RefCell::default(),
             feeds: Feeds::default(),
             answers: RefCell::default(),
@@ -182,21 +180,23 @@ impl Driver {
         loop {
             let next = self.inbox.borrow_mut().pop_front();
             let Some((event, mut batches)) = next else { break };
-            for action in self.decide(event) {
+            let mut actions = self.decide(event);
+            for action in actions.drain() {
                 self.carry_out(action, &mut batches);
             }
+            self.actions.replace(actions);
             self.send_answers();
         }
         self.busy.set(false);
     }
 
-    /// What the protocol wants done.
-    fn decide(&self, event: Event) -> Vec<Action> {
-        let mut actions = Actions::new();
+    /// What the protocol wants done. The list is to be given back to `actions` when it is.
+    fn decide(&self, event: Event) -> Actions {
+        let mut actions = self.actions.take();
         if let Some(replica) = &mut *self.replica.borrow_mut() {
             replica.handle(event, clock::boottime(), &mut actions);
         }
-        actions.drain().collect()
+        actions
     }
 
     /// Gives it a command. The answer comes when it was carried out, or given up.
@@ -233,16 +233,12 @@ impl Driver {
     fn carry_out(self: &Rc<Self>, action: Action, batches: &mut VecDeque<StampedBatch>) {
         match action {
             Action::Append(metas) => self.append(&metas, batches),
-            Action::Cut(to) => net::spawn(Rc::clone(self).cut(to)),
+            Action::Cut(to) => {
+                tracing::info!(partition = %self.id, %to, "cutting the log where it parts from the leader's");
+                self.rewrite(move |log| log.cut(to), LogEvent::CutDone);
+            }
             Action::Reset(state) => {
-                let driver = Rc::clone(self);
-                self.window.borrow_mut().clear();
-                net::spawn(async move {
-                    if let Some(state) = driver.until_done(|log| log.reset((*state).clone())).await
-                    {
-                        driver.handle(Event::Log(LogEvent::ResetDone(Box::new(state))));
-                    }
-                });
+                self.rewrite(move |log| log.reset((*state).clone()), LogEvent::ResetDone);
             }
             Action::Trim(log_start) => self.log.trim(log_start),
             Action::PersistMeta { number, meta } => {
@@ -319,29 +315,29 @@ impl Driver {
         });
     }
 
-    async fn cut(self: Rc<Self>, to: Position) {
+    /// Cuts or resets the log, and says so when it is done. What the disk refuses is repeated, until the log is
+    /// out of service.
+    fn rewrite<F>(
+        self: &Rc<Self>,
+        attempt: impl Fn(&ReplicaLog) -> F + 'static,
+        done: fn(Box<LogState>) -> LogEvent,
+    ) where
+        F: Future<Output = Result<LogState, ReserveError>>,
+    {
         self.window.borrow_mut().clear();
-        tracing::info!(partition = %self.id, %to, "cutting the log where it parts from the leader's");
-        if let Some(state) = self.until_done(|log| log.cut(to)).await {
-            self.handle(Event::Log(LogEvent::CutDone(Box::new(state))));
-        }
-    }
-
-    /// Repeats what the disk refuses, until it is done or the log is out of service.
-    async fn until_done<T, F: Future<Output = Result<T, ReserveError>>>(
-        &self,
-        attempt: impl Fn(&ReplicaLog) -> F,
-    ) -> Option<T> {
-        loop {
-            match attempt(&self.log).await {
-                Ok(done) => return Some(done),
-                Err(error @ ReserveError::Unavailable { .. }) => {
-                    tracing::warn!(partition = %self.id, %error, "the log cannot be rewritten; trying again");
-                    net::sleep(RETRY).await;
+        let driver = Rc::clone(self);
+        net::spawn(async move {
+            loop {
+                match attempt(&driver.log).await {
+                    Ok(state) => return driver.handle(Event::Log(done(Box::new(state)))),
+                    Err(error @ ReserveError::Unavailable { .. }) => {
+                        tracing::warn!(partition = %driver.id, %error, "the log cannot be rewritten; trying again");
+                        net::sleep(RETRY).await;
+                    }
+                    Err(_) => return,
                 }
-                Err(_) => return None,
             }
-        }
+        });
     }
 
     /// Sends a message without batches.
@@ -409,38 +405,6 @@ impl Driver {
             ),
         }
     }
-
-    // ---- time ----
-
-    fn wake(self: &Rc<Self>, at: Instant) {
-        self.timer.wanted.set(Some(at));
-        if self.timer.armed.get().is_none_or(|armed| at < armed) {
-            self.arm(at);
-        }
-    }
-
-    fn arm(self: &Rc<Self>, at: Instant) {
-        self.timer.armed.set(Some(at));
-        let driver = Rc::clone(self);
-        net::spawn(async move {
-            net::sleep(Duration::from_millis(at.ms_since(clock::boottime()))).await;
-            if driver.timer.armed.get() == Some(at) {
-                driver.timer.armed.set(None);
-                driver.woken();
-            }
-        });
-    }
-
-    fn woken(self: &Rc<Self>) {
-        match self.timer.wanted.get() {
-            Some(wanted) if wanted > clock::boottime() => self.arm(wanted),
-            Some(_) => {
-                self.timer.wanted.set(None);
-                self.handle(Event::Tick);
-            }
-            None => {}
-        }
-    }
 }
 
 /// What the engine asks and tells.
@@ -466,7 +430,8 @@ impl Sequencer for OfClients {
             append_time: clock::now(),
         };
         let mut fields = None;
-        for action in driver.decide(Event::Propose(proposal)) {
+        let mut actions = driver.decide(Event::Propose(proposal));
+        for action in actions.drain() {
             if let Action::Append(metas) = &action
                 && let [meta] = metas.as_slice()
             {
@@ -477,6 +442,7 @@ impl Sequencer for OfClients {
                 driver.carry_out(action, &mut VecDeque::new());
             }
         }
+        driver.actions.replace(actions);
         driver.send_answers();
         driver.work_off();
         fields

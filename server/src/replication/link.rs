@@ -16,7 +16,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use forebay_format::NodeId;
 use forebay_proto::v1;
 use http_body::Frame;
@@ -24,7 +24,7 @@ use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use smallvec::SmallVec;
 
-use crate::net::{Piece, StreamBody};
+use crate::net::{Piece, StreamBody, begin_message, end_message};
 
 /// Queued bytes from which on whoever sends batches waits.
 const ROOM_BYTES: usize = 4 * 1024 * 1024;
@@ -34,9 +34,6 @@ const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What a message counts for besides its bytes.
 const OVERHEAD_BYTES: usize = 128;
-
-/// What precedes a gRPC message: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
 
 /// Field numbers of `ReplicateRequest`.
 const MESSAGE_FIELD: u32 = 2;
@@ -87,7 +84,7 @@ impl Link {
         }
         let batch_bytes: usize = batches.iter().map(Bytes::len).sum();
         let mut head = BytesMut::with_capacity(OVERHEAD_BYTES);
-        head.put_bytes(0, PREFIX_BYTES);
+        let start = begin_message(&mut head);
         encode_key(MESSAGE_FIELD, WireType::LengthDelimited, &mut head);
         encode_varint(message.encoded_len() as u64, &mut head);
         message.encode_raw(&mut head);
@@ -95,7 +92,8 @@ impl Link {
             encode_key(BATCHES_FIELD, WireType::LengthDelimited, &mut head);
             encode_varint(batch_bytes as u64, &mut head);
         }
-        queue.push(head, batches);
+        end_message(&mut head, start, batch_bytes);
+        queue.push(head.freeze(), batches);
     }
 
     /// Waits until the queue is short, or nothing goes out at all.
@@ -119,9 +117,10 @@ impl Link {
     /// A stream for what queues, which begins with `hello`.
     pub(super) fn stream(self: &Rc<Self>, hello: &v1::ReplicateRequest) -> impl StreamBody + use<> {
         let mut head = BytesMut::new();
-        head.put_bytes(0, PREFIX_BYTES);
+        let start = begin_message(&mut head);
         hello.encode_raw(&mut head);
-        let piece = framed(head, 0).chain(Bytes::new());
+        end_message(&mut head, start, 0);
+        let piece = head.freeze().chain(Bytes::new());
         let mut queue = self.queue.borrow_mut();
         queue.bytes += piece.remaining();
         queue.pieces.push_front(piece);
@@ -140,26 +139,16 @@ impl Link {
 }
 
 impl Queue {
-    fn push(&mut self, head: BytesMut, batches: Batches) {
-        let more = batches.iter().map(Bytes::len).sum();
-        self.bytes += head.len() + more;
+    fn push(&mut self, head: Bytes, batches: Batches) {
+        self.bytes += head.len() + batches.iter().map(Bytes::len).sum::<usize>();
         let mut batches = batches.into_iter();
-        self.pieces.push_back(framed(head, more).chain(batches.next().unwrap_or_default()));
+        self.pieces.push_back(head.chain(batches.next().unwrap_or_default()));
         let alone = |piece: Bytes| Bytes::new().chain(piece);
         self.pieces.extend(batches.map(alone));
         if let Some(sender) = self.sender.take() {
             sender.wake();
         }
     }
-}
-
-/// Fills in the length of the message that begins in `head`; `more` bytes of it follow.
-#[expect(clippy::big_endian_bytes, reason = "gRPC says so")]
-fn framed(mut head: BytesMut, more: usize) -> Bytes {
-    let length = u32::try_from(head.len() - PREFIX_BYTES + more)
-        .expect("messages are far smaller than 4 GiB");
-    head[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
-    head.freeze()
 }
 
 impl fmt::Debug for Queue {
@@ -196,6 +185,7 @@ impl StreamBody for Outgoing {
 mod tests {
     use std::pin::pin;
 
+    use bytes::BufMut;
     use futures_util::task::noop_waker_ref;
 
     use super::*;

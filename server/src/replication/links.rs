@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -80,7 +81,7 @@ async fn keep_open(inner: Rc<Inner>, link: Rc<Link>) {
     let mut failed = 0;
     loop {
         let mut began = false;
-        let error = run(&inner, &link, &mut began).await;
+        let Err(error) = run(&inner, &link, &mut began).await;
         link.close();
         (inner.lost)(link.to.node);
         failed = if began { 0 } else { failed + 1 };
@@ -94,14 +95,7 @@ async fn keep_open(inner: Rc<Inner>, link: Rc<Link>) {
 }
 
 /// Sends what queues until that is over.
-async fn run(inner: &Inner, link: &Rc<Link>, began: &mut bool) -> LinkError {
-    match stream(inner, link, began).await {
-        Ok(()) => LinkError::Ended,
-        Err(error) => error,
-    }
-}
-
-async fn stream(inner: &Inner, link: &Rc<Link>, began: &mut bool) -> Result<(), LinkError> {
+async fn run(inner: &Inner, link: &Rc<Link>, began: &mut bool) -> Result<Infallible, LinkError> {
     let Destination { node, shard, .. } = link.to;
     let address = inner.directory.address(node, shard).await.ok_or(LinkError::Unknown(node))?;
     let mut connection = PeerConnection::open(address).await?;
@@ -117,17 +111,17 @@ async fn stream(inner: &Inner, link: &Rc<Link>, began: &mut bool) -> Result<(), 
         return Err(LinkError::Refused(status.message().to_owned()));
     }
     *began = true;
-    ended(response.into_body()).await
+    Err(ended(response.into_body()).await)
 }
 
 /// Returns when the other side has ended its response, which it does when it takes no more.
-async fn ended(mut response: Incoming) -> Result<(), LinkError> {
+async fn ended(mut response: Incoming) -> LinkError {
     loop {
         let frame = poll_fn(|cx| Pin::new(&mut response).poll_frame(cx)).await;
-        let Some(Ok(frame)) = frame else { return Ok(()) };
+        let Some(Ok(frame)) = frame else { return LinkError::Ended };
         let status = frame.trailers_ref().and_then(tonic::Status::from_header_map);
         if let Some(status) = status.filter(|status| status.code() != tonic::Code::Ok) {
-            return Err(LinkError::Refused(status.message().to_owned()));
+            return LinkError::Refused(status.message().to_owned());
         }
     }
 }

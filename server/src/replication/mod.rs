@@ -5,7 +5,8 @@
 //! replicas      all of a shard          directory   where the shards of other nodes are
 //! driver        one of them             links, link the ways there
 //! feed, window, flow   what others lack wire        messages as they travel
-//! answers       writes that wait        surroundings what all replicas share
+//! answers       writes that wait        timer       when the protocol is woken
+//! surroundings  what all replicas share
 //! ```
 
 mod answers;
@@ -19,6 +20,7 @@ mod replicas;
 mod surroundings;
 #[cfg(test)]
 mod testing;
+mod timer;
 mod window;
 mod wire;
 

@@ -5,6 +5,7 @@ mod command;
 mod corpus;
 mod node;
 mod ports;
+mod riding;
 mod server;
 
 pub(crate) use cluster::Cluster;
@@ -12,4 +13,5 @@ pub(crate) use command::{Forebay, Running};
 pub(crate) use corpus::{Random, corpus};
 pub(crate) use node::{Node, fresh_folder};
 pub(crate) use ports::Ports;
+pub(crate) use riding::produce_in_parts;
 pub(crate) use server::Server;

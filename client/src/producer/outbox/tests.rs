@@ -119,6 +119,23 @@ fn a_partition_moves_only_when_no_answer_is_awaited() {
 }
 
 #[test]
+fn a_partition_that_was_to_move_and_stays_is_sent_on_by_its_session() {
+    let (mut outbox, session) = eager(1);
+    let now = Instant::now();
+    accept(&mut outbox, Record::of(b"a").to(P0));
+    assert_eq!(take(&mut outbox, session, now), Some((0, 0)));
+    accept(&mut outbox, Record::of(b"b").to(P0));
+    let other = outbox.add_session();
+    outbox.assign(0, other);
+    assert_eq!(take(&mut outbox, session, now), None, "it is passed over while it is to move");
+    let body = Arc::new(Flag::default());
+    outbox.wait(session, &Waker::from(Arc::clone(&body)));
+    outbox.assign(0, session);
+    assert!(body.0.load(Ordering::Relaxed), "nothing else would wake the stream");
+    assert_eq!(take(&mut outbox, session, now), Some((0, 1)));
+}
+
+#[test]
 fn what_a_lost_stream_carried_is_sent_again_and_wakes_both_ends() {
     let (mut outbox, session) = eager(1);
     let now = Instant::now();

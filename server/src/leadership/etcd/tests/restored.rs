@@ -1,7 +1,9 @@
 //! An etcd that was put back to an earlier state, and has gone on since by another way: it uses revisions
 //! again, and nothing of the time before may pass for the present.
 
+use forebay_format::PartitionId;
 use forebay_replication::metadata::{Outcome, PartitionState, Revision};
+use tempfile::TempDir;
 
 use super::process::{Etcd, config_of, keys};
 use super::proxy::Proxy;
@@ -53,9 +55,8 @@ async fn watch_shows_the_history_that_etcd_has_now() {
     assert!(now.deleted.is_empty(), "what is forgotten is not deleted");
 }
 
-#[tokio::test]
-async fn state_of_the_time_before_is_no_ground_for_a_transaction() {
-    let Some(mut etcd) = Etcd::start().await else { return };
+/// A node whose partition has its first state, and a copy of etcd from just before that.
+async fn backed_up_before_the_first_state(etcd: &mut Etcd) -> (Node, PartitionId, TempDir) {
     let mut node = Node::start(&patient(etcd.config()), 1).await;
     node.leased().await;
     let partition = node.create_topic("orders", 1, 1).await.partition(0).expect("has one");
@@ -65,6 +66,13 @@ async fn state_of_the_time_before_is_no_ground_for_a_transaction() {
     etcd.revive();
     node.read(partition).await;
     node.first_state(partition, vec![node.member()]).await;
+    (node, partition, backup)
+}
+
+#[tokio::test]
+async fn state_of_the_time_before_is_no_ground_for_a_transaction() {
+    let Some(mut etcd) = Etcd::start().await else { return };
+    let (mut node, partition, backup) = backed_up_before_the_first_state(&mut etcd).await;
     let before = node.read(partition).await;
     let known = before.state.clone().expect("a state");
     let take_over = node.take_over(&before);
@@ -89,14 +97,7 @@ async fn state_of_the_time_before_is_no_ground_for_a_transaction() {
 #[tokio::test]
 async fn transaction_sent_again_counts_on_the_state_of_its_first_time() {
     let Some(mut etcd) = Etcd::start().await else { return };
-    let mut node = Node::start(&patient(etcd.config()), 1).await;
-    node.leased().await;
-    let partition = node.create_topic("orders", 1, 1).await.partition(0).expect("has one");
-    etcd.kill();
-    let backup = etcd.back_up();
-    etcd.revive();
-    node.read(partition).await;
-    node.first_state(partition, vec![node.member()]).await;
+    let (mut node, partition, backup) = backed_up_before_the_first_state(&mut etcd).await;
     let before = node.read(partition).await;
     let known = before.state.clone().expect("a state");
     let take_over = node.take_over(&before);
