@@ -161,6 +161,41 @@ fn a_trim_removes_whole_segments_and_the_rest_is_what_others_begin_with() {
 }
 
 #[test]
+fn an_epochs_first_batch_that_stands_at_the_log_start_stays() {
+    let disk = disk();
+    on_executor(async {
+        let replica = Replica::start(disk.path()).await;
+        let partition = replica.node.partition();
+        replica.begin_epoch(1).await;
+        // Two segments of five, the second with the first batch of epoch 2 as its last.
+        replica.fill(0..10, 60_000).await;
+        replica.begin_epoch(2).await;
+        replica.fill(10..20, 60_000).await;
+        replica.log.set_committed(Offset::new(20));
+        let segments = partition.status().await.unwrap().segments;
+        let meta = PartitionMeta { log_start: Offset::new(10), ..replica.opened.meta };
+        replica.log.persist_meta(meta).await.unwrap();
+        replica.log.trim(Offset::new(10));
+        while partition.status().await.unwrap().segments == segments {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        let kept = async |replica: &Replica| {
+            let start = replica.log.start_state().await.unwrap();
+            assert!(start.position() < at(2, 10), "{}", start.position());
+            let rest = stored_after(&mut replica.log.reader(), start.position(), 100_000).await;
+            assert!(rest.iter().any(|meta| meta.client.control && meta.position() == at(2, 10)));
+        };
+        kept(&replica).await;
+        replica.node.crash().await;
+        let replica = Replica::start(disk.path()).await;
+        kept(&replica).await;
+        let left = replica.cut(at(1, 10)).await;
+        assert_eq!(left.position(), at(1, 10));
+        replica.node.stop().await;
+    });
+}
+
+#[test]
 fn what_retention_would_remove_is_a_wish_until_the_log_start_moves() {
     let disk = disk();
     on_executor(async {

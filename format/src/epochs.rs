@@ -4,6 +4,7 @@ use crate::limits::EPOCHS_PER_SEGMENT_HEADER_MAX;
 use crate::numbers::{Epoch, Offset};
 
 /// An epoch and where it began.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EpochStart {
     /// The epoch.
@@ -16,6 +17,7 @@ pub struct EpochStart {
 /// The latest epochs of a log, at most [`EPOCHS_PER_SEGMENT_HEADER_MAX`].
 ///
 /// Invariant: epochs grow, starts never fall.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EpochTable {
     entries: Vec<EpochStart>,
@@ -54,6 +56,11 @@ impl EpochTable {
     pub fn epoch_at(&self, offset: Offset) -> Option<Epoch> {
         let after = self.entries.partition_point(|entry| entry.start <= offset);
         after.checked_sub(1).map(|index| self.entries[index].epoch)
+    }
+
+    /// Whether an epoch began exactly at `offset`: then a batch without records may stand there.
+    pub fn begins_at(&self, offset: Offset) -> bool {
+        self.entries.binary_search_by_key(&offset, |entry| entry.start).is_ok()
     }
 
     /// Forgets epochs that began at or after `end`, as a cut there does, except those that began

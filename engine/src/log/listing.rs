@@ -3,10 +3,11 @@
 use std::io;
 
 use forebay_format::names::{META_FILE, SegmentFile, parse_segment_file_name};
-use forebay_format::{Offset, PartitionMeta};
+use forebay_format::{EpochTable, Offset, PartitionMeta};
 
 use super::open::OpenError;
 use super::partition::PartitionLog;
+use super::retention::is_given_up;
 use crate::io::{file_names, read_file, remove_file};
 
 /// What a partition's directory holds.
@@ -45,14 +46,16 @@ impl PartitionLog {
         PartitionMeta::decode(&bytes).map_err(|error| OpenError::of_file(path, &error))
     }
 
-    /// Removes segments that lie below the log start: retention recorded it, and then died.
+    /// Removes segments that lie below the log start: retention recorded it, and then died. `epochs` are those
+    /// that began before the last segment.
     pub(super) async fn finish_retention(
         &self,
         logs: &mut Vec<(Offset, u64)>,
         log_start: Offset,
+        epochs: &EpochTable,
     ) -> Result<(), OpenError> {
         while let [(base, bytes), (next, _), ..] = logs[..]
-            && next <= log_start
+            && is_given_up(next, log_start, epochs)
         {
             self.remove_segment_files(base, bytes).await?;
             logs.remove(0);

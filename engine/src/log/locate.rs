@@ -12,6 +12,7 @@ use forebay_format::{EpochTable, FilePosition, Offset, Position, SegmentHeader, 
 use super::ReadError;
 use super::disk_reader::DiskReader;
 use super::partition::{PartitionLog, ReadableEnd};
+use super::retention::is_given_up;
 use crate::io::DirectFile;
 use crate::segment::{Chain, SealedSegment, SegmentError, SegmentReader, SegmentUse};
 
@@ -175,15 +176,20 @@ impl PartitionLog {
 }
 
 impl PartitionLog {
-    /// The header of the last segment that begins at or below the log start.
+    /// The header of the last segment that begins at or below the log start, and not behind the first batch of
+    /// an epoch that stands there: that may be the last batch of the segment before.
     pub(super) async fn header_at_log_start(self: &Rc<Self>) -> Result<SegmentHeader, ReadError> {
         loop {
             self.ensure_open().await?;
             let part = self.with_open(|open| {
                 let log_start = open.log_start();
-                let sealed =
-                    open.sealed.iter().take_while(|sealed| sealed.base_offset <= log_start);
-                match sealed.last().filter(|sealed| log_start < sealed.end_offset) {
+                let epochs = &open.state.epochs;
+                // What is given up may be there still.
+                let mut kept = open
+                    .sealed
+                    .iter()
+                    .skip_while(|sealed| is_given_up(sealed.end_offset, log_start, epochs));
+                match kept.next() {
                     Some(sealed) => Err((Rc::clone(sealed), open.identity)),
                     None => Ok(open.readable.segment.header().clone()),
                 }

@@ -182,7 +182,7 @@ impl PartitionLog {
             self.check_active(entry, &found)?;
         }
         let mut logs = listing.logs;
-        self.finish_retention(&mut logs, meta.log_start).await?;
+        self.finish_retention(&mut logs, meta.log_start, &found.header.epochs).await?;
         let sealed: VecDeque<_> = logs
             .windows(2)
             .map(|pair| Rc::new(SealedSegment::new(pair[0].0, pair[1].0, pair[0].1)))

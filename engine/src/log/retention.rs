@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 
 use forebay_format::names::SegmentFile;
-use forebay_format::{Offset, TimestampMs};
+use forebay_format::{EpochTable, Offset, TimestampMs};
 
 use super::LogSettings;
 use super::partition::{OpenLog, PartitionLog};
@@ -68,9 +68,9 @@ impl PartitionLog {
     /// Removes the segments that the sequencer has given up. Returns how many went.
     async fn retire_below_log_start(&self) -> io::Result<usize> {
         let below = |open: &mut OpenLog| {
-            let log_start = open.meta.log_start;
+            let (log_start, epochs) = (open.meta.log_start, &open.state.epochs);
             let below = |segment: &&Rc<SealedSegment>| {
-                segment.end_offset <= log_start && segment.is_settled()
+                is_given_up(segment.end_offset, log_start, epochs) && segment.is_settled()
             };
             open.sealed.iter().take_while(below).count()
         };
@@ -163,6 +163,13 @@ impl OpenLog {
         }
         expired
     }
+}
+
+/// Whether a segment that ends at `end` has nothing that is still wanted. The first batch of an epoch has no
+/// records: one that stands exactly at the log start may be the last batch of a segment that ends there, and
+/// must stay, because a log that begins behind it could not be cut there.
+pub(super) fn is_given_up(end: Offset, log_start: Offset, epochs: &EpochTable) -> bool {
+    end < log_start || (end == log_start && !epochs.begins_at(log_start))
 }
 
 fn is_older(segment: &SealedSegment, now: TimestampMs, age_ms: i64) -> bool {
