@@ -66,6 +66,9 @@ pub struct LoadArgs {
     /// On how many replicas a batch is durable before it is acknowledged
     #[arg(long, default_value = "leader")]
     pub acks: Acks,
+    /// Replicas of each partition; by default as the server has it
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub replication_factor: Option<u32>,
     /// How long to measure
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub duration: Duration,
@@ -102,9 +105,9 @@ pub struct LoadArgs {
     /// Consume: fill the topic with so much first
     #[arg(long)]
     pub fill: Option<Size>,
-    /// The server's process, for its processor time. Found by its port when it runs on this machine
-    #[arg(long)]
-    pub server_pid: Option<u32>,
+    /// The servers' processes, for their processor time. Found by their ports when they run on this machine
+    #[arg(long, value_delimiter = ',')]
+    pub server_pid: Vec<u32>,
     /// Where the server keeps its data, to see whether there is room and to measure that disk
     #[arg(long)]
     pub server_data: Option<PathBuf>,
@@ -215,9 +218,12 @@ pub struct SuiteArgs {
     /// Only scenarios whose name contains this
     #[arg(long)]
     pub only: Option<String>,
-    /// Shards of the server
+    /// Shards of each server
     #[arg(long, default_value_t = 1)]
     pub shards: u32,
+    /// Run the scenarios of a cluster of three nodes, started with this script (scripts/cluster)
+    #[arg(long, value_name = "SCRIPT")]
+    pub cluster: Option<PathBuf>,
 }
 
 /// The README table.

@@ -70,6 +70,37 @@ impl Process {
     }
 }
 
+/// The processes that serve, as far as they are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Servers(Vec<Process>);
+
+impl Servers {
+    /// Those of these ids; without any, whoever listens on these endpoints on this machine.
+    pub fn find(pids: &[u32], endpoints: &[String]) -> Self {
+        if !pids.is_empty() {
+            return Self(pids.iter().copied().map(Process::new).collect());
+        }
+        let mut found: Vec<_> =
+            endpoints.iter().filter_map(|one| Process::listening_on(one)).collect();
+        found.sort_by_key(|process| process.pid());
+        found.dedup();
+        Self(found)
+    }
+
+    /// Processor time that all of them have used so far. `None` when there is none, or one is gone.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.iter().map(|process| process.cpu_time()).sum()
+    }
+
+    /// Where the first of them keeps its data.
+    pub fn data_directory(&self) -> Option<PathBuf> {
+        self.0.first()?.data_directory()
+    }
+}
+
 /// `socket:[inode]` of every socket that listens on the port.
 fn listening_sockets(port: u16) -> HashSet<String> {
     const LISTEN: &str = "0A";

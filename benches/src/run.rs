@@ -19,7 +19,7 @@ use crate::{
     floors::Floors,
     load::{self, LoadError, Outcome, Topic},
     plot::{self, PlotError},
-    process::Process,
+    process::Servers,
     summary::Summary,
 };
 
@@ -77,11 +77,8 @@ pub enum RunError {
 /// # Errors
 /// When the load cannot be run. What was wrong with its results is in the summary.
 pub fn run(kind: Kind, args: &LoadArgs) -> Result<(Summary, Outcome), RunError> {
-    let server = args
-        .server_pid
-        .map(Process::new)
-        .or_else(|| args.endpoint.iter().find_map(|one| Process::listening_on(one)));
-    let data = args.server_data.clone().or_else(|| server.and_then(Process::data_directory));
+    let servers = Servers::find(&args.server_pid, &args.endpoint);
+    let data = args.server_data.clone().or_else(|| servers.data_directory());
     let floors = if args.no_floors {
         None
     } else {
@@ -92,7 +89,7 @@ pub fn run(kind: Kind, args: &LoadArgs) -> Result<(Summary, Outcome), RunError> 
     let outcome = runtime(args.threads)?.block_on(async {
         let patience = args.warmup + args.duration + GRACE;
         tokio::select! {
-            done = timeout(patience, load(kind, args, (server, data.as_deref()), &made)) => {
+            done = timeout(patience, load(kind, args, (servers, data.as_deref()), &made)) => {
                 done.unwrap_or(Err(RunError::TooLong(patience)))
             }
             _pressed = tokio::signal::ctrl_c() => Err(RunError::Interrupted),
@@ -108,7 +105,7 @@ pub fn run(kind: Kind, args: &LoadArgs) -> Result<(Summary, Outcome), RunError> 
 async fn load(
     kind: Kind,
     args: &LoadArgs,
-    (server, data): (Option<Process>, Option<&Path>),
+    (servers, data): (Servers, Option<&Path>),
     made: &OnceLock<TopicId>,
 ) -> Result<Outcome, RunError> {
     let client = Client::connect(args.endpoint.iter().cloned()).await.map_err(LoadError::from)?;
@@ -123,9 +120,9 @@ async fn load(
         load::fill(&client, args, size).await?;
     }
     let outcome = match kind {
-        Kind::Produce => Box::pin(load::produce(args, server)).await,
-        Kind::Consume => load::consume(args, server).await,
-        Kind::E2e => load::e2e(args, server).await,
+        Kind::Produce => Box::pin(load::produce(args, servers)).await,
+        Kind::Consume => load::consume(args, servers).await,
+        Kind::E2e => load::e2e(args, servers).await,
     };
     let cleaned = topic.clean_up(&client, args.keep).await;
     let outcome = outcome?;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     args::{LoadArgs, Records},
     clock,
-    process::Process,
+    process::Servers,
 };
 
 /// With `--once`, a server that sends nothing for so long ends the load.
@@ -27,15 +27,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// When a connection cannot be made, or reading fails.
-pub async fn consume(args: &LoadArgs, server: Option<Process>) -> Result<Outcome, LoadError> {
+pub async fn consume(args: &LoadArgs, servers: Servers) -> Result<Outcome, LoadError> {
     let mut readers = Vec::new();
     for connection in 0..args.connections.min(args.partitions).max(1) {
         readers.push(Reader::open(args, connection).await?);
     }
     let warmup = if args.once { Duration::ZERO } else { args.warmup };
     let window = Window::begin(warmup, args.duration);
-    let sampler = Sampler::begin(server);
-    let measuring = (!args.once).then(|| tokio::spawn(measure(window, server)));
+    let sampler = Sampler::begin(servers.clone());
+    let measuring = (!args.once).then(|| tokio::spawn(measure(window, servers)));
     let mut reading = JoinSet::new();
     for reader in readers {
         reading.spawn(reader.run(window));

@@ -13,7 +13,7 @@ use forebay_client::{
 use tokio::{sync::Mutex, time::timeout_at};
 
 use super::{LoadError, Outcome, Plan, Window, pacer::Pacer, window::measure};
-use crate::{args::LoadArgs, clock, latency::Recorder, payload::batch_of, process::Process};
+use crate::{args::LoadArgs, clock, latency::Recorder, payload::batch_of, process::Servers};
 
 /// How long the last records may take to arrive.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ type Sent = Arc<Mutex<Vec<VecDeque<OnItsWay>>>>;
 ///
 /// # Errors
 /// When a connection cannot be made, records are refused, or reading fails.
-pub async fn e2e(args: &LoadArgs, server: Option<Process>) -> Result<Outcome, LoadError> {
+pub async fn e2e(args: &LoadArgs, servers: Servers) -> Result<Outcome, LoadError> {
     let client = Client::connect(args.endpoint.iter().cloned()).await?;
     let options = ProducerOptions {
         write_concern: args.acks.0,
@@ -53,7 +53,7 @@ pub async fn e2e(args: &LoadArgs, server: Option<Process>) -> Result<Outcome, Lo
     let plan = Plan::new(args, 0).with_block(batches[0].record_count());
     let window = Window::begin(args.warmup, args.duration);
     let sent: Sent = Arc::new(Mutex::new(vec![VecDeque::new(); args.partitions as usize]));
-    let measuring = tokio::spawn(measure(window, server));
+    let measuring = tokio::spawn(measure(window, servers));
     let receiving = tokio::spawn(receive(args.clone(), Arc::clone(&sent), window));
     let accepted = send(&producer, &plan, &batches, (window, &sent)).await?;
     let _reported_below = producer.close_within(DRAIN_TIME).await;

@@ -22,7 +22,7 @@ use crate::{
     clock,
     latency::Recorder,
     payload::{batch_of, random_bytes},
-    process::Process,
+    process::Servers,
 };
 
 /// Different batches that are sent in turn, in bytes: more than a core's own cache holds, as records
@@ -43,7 +43,7 @@ const BUFFER_BYTES_MAX: usize = 64 << 20;
 ///
 /// # Errors
 /// When a connection cannot be made, or records are refused.
-pub async fn produce(args: &LoadArgs, server: Option<Process>) -> Result<Outcome, LoadError> {
+pub async fn produce(args: &LoadArgs, servers: Servers) -> Result<Outcome, LoadError> {
     let mut producers = Vec::new();
     let load = Arc::new(Load::new(args)?);
     let clients = connect(args).await?;
@@ -51,7 +51,7 @@ pub async fn produce(args: &LoadArgs, server: Option<Process>) -> Result<Outcome
     for (connection, client) in (0..).zip(&clients) {
         producers.push(Sender::open(args, client, &load, (connection, window)).await?);
     }
-    let measuring = tokio::spawn(measure(window, server));
+    let measuring = tokio::spawn(measure(window, servers));
     let mut sending = JoinSet::new();
     for sender in producers {
         sending.spawn(sender.run());

@@ -39,7 +39,7 @@ impl Topic {
         let topic = NewTopic {
             name: args.topic.clone(),
             partitions: Some(args.partitions),
-            replication_factor: None,
+            replication_factor: args.replication_factor,
             settings,
         };
         match client.admin().create_topic(topic).await {

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use crate::{clock, process::Process};
+use crate::{
+    clock,
+    process::{Process, Servers},
+};
 
 /// From the end of the warm-up until the measurement ends.
 #[derive(Debug, Clone, Copy)]
@@ -39,14 +42,14 @@ pub struct Measured {
     pub time: Duration,
     /// Of this process.
     pub client_cpu: Duration,
-    /// Of the server, when it is known.
+    /// Of the servers together, when they are known.
     pub server_cpu: Option<Duration>,
 }
 
 /// Samples processor time at both ends of a window.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Sampler {
-    server: Option<Process>,
+    servers: Servers,
     at: Instant,
     client_cpu: Duration,
     server_cpu: Option<Duration>,
@@ -54,19 +57,20 @@ pub(super) struct Sampler {
 
 impl Sampler {
     /// The first sample, now.
-    pub(super) fn begin(server: Option<Process>) -> Self {
+    pub(super) fn begin(servers: Servers) -> Self {
+        let server_cpu = servers.cpu_time();
         Self {
-            server,
+            servers,
             at: clock::now(),
             client_cpu: Process::own().cpu_time().unwrap_or_default(),
-            server_cpu: server.and_then(Process::cpu_time),
+            server_cpu,
         }
     }
 
     /// The second sample.
     pub(super) fn end(self) -> Measured {
         let client_cpu = Process::own().cpu_time().unwrap_or_default();
-        let server_cpu = self.server.and_then(Process::cpu_time);
+        let server_cpu = self.servers.cpu_time();
         Measured {
             time: self.at.elapsed(),
             client_cpu: client_cpu.saturating_sub(self.client_cpu),
@@ -78,9 +82,9 @@ impl Sampler {
 }
 
 /// Waits for both ends of the window.
-pub(super) async fn measure(window: Window, server: Option<Process>) -> Measured {
+pub(super) async fn measure(window: Window, servers: Servers) -> Measured {
     sleep_until(window.from.into()).await;
-    let sampler = Sampler::begin(server);
+    let sampler = Sampler::begin(servers);
     sleep_until(window.to.into()).await;
     sampler.end()
 }

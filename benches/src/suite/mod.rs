@@ -1,7 +1,9 @@
 //! The committed runs: a fresh server, every scenario several times, floors before each, medians.
 //! Figures of a shared machine swing, so a result is compared only with floors of the same minute.
 
+mod cluster;
 mod machine;
+mod place;
 mod scenario;
 mod server;
 
@@ -17,15 +19,15 @@ use thiserror::Error;
 
 pub use self::{machine::Machine, scenario::Measure};
 use self::{
-    scenario::{COLD_FILL, SCENARIOS, Scenario, arguments},
-    server::{Fsync, Server},
+    place::Places,
+    scenario::{CLUSTER_SCENARIOS, SCENARIOS, Scenario},
 };
 use crate::{
-    args::{LoadArgs, SuiteArgs},
+    args::SuiteArgs,
     clock,
     floors::Floors,
     plot,
-    run::{Kind, RunError, run},
+    run::{RunError, run},
     summary::Summary,
     units::{Rate, bytes_per_second, microseconds, per_second},
 };
@@ -141,27 +143,31 @@ pub fn suite(args: &SuiteArgs, progress: &mut impl Write) -> Result<PathBuf, Sui
         return Err(SuiteError::NotEmpty { directory: args.data.clone() });
     }
     let machine = Machine::here(&args.data);
-    let chosen: Vec<&Scenario> = SCENARIOS
+    let scenarios = if args.cluster.is_some() { CLUSTER_SCENARIOS } else { SCENARIOS };
+    let chosen: Vec<&Scenario> = scenarios
         .iter()
         .filter(|one| args.only.as_ref().is_none_or(|only| one.name.contains(only)))
         .collect();
     if chosen.is_empty() {
         return Err(SuiteError::Nothing);
     }
-    let servers = Servers::start(args, &chosen)?;
+    let places = Places::start(args, &chosen)?;
     let mut runs = Vec::new();
     for round in 0..args.rounds {
         let mut rates = HashMap::new();
         for scenario in &chosen {
-            let summary = run_one(args, scenario, &servers, &rates)?;
+            let summary = run_one(args, scenario, &places, &rates)?;
             rates.insert(scenario.name, summary.records_per_second);
             writeln!(progress, "round {round}, {}:\n{}\n", scenario.name, summary.text())?;
             runs.push(ScenarioRun { scenario: scenario.name.to_owned(), round, summary });
         }
     }
-    servers.stop()?;
+    places.stop()?;
     fs::remove_dir_all(&args.data)?;
-    let name = args.name.clone().unwrap_or_else(|| default_name(started_at_ms, &machine));
+    let name = args.name.clone().unwrap_or_else(|| {
+        let name = default_name(started_at_ms, &machine);
+        if args.cluster.is_some() { format!("{name}-cluster") } else { name }
+    });
     let result = SuiteResult {
         floors: median_floors(&runs).ok_or(SuiteError::Nothing)?,
         results: chosen.iter().filter_map(|one| result_of(one, &runs)).collect(),
@@ -175,58 +181,14 @@ pub fn suite(args: &SuiteArgs, progress: &mut impl Write) -> Result<PathBuf, Sui
     write(&args.out, &result)
 }
 
-/// One server for each way to fsync.
-struct Servers {
-    durable: Server,
-    lazy: Server,
-}
-
-impl Servers {
-    fn start(args: &SuiteArgs, chosen: &[&Scenario]) -> Result<Self, SuiteError> {
-        let start = |name: &str, fsync| {
-            Server::start(&args.server, &args.data.join(name), args.shards, fsync)
-        };
-        let mut durable = start("durable", Fsync::BeforeAck)?;
-        if let Some(cold) = chosen.iter().find(|one| one.name == "consume-cold") {
-            let mut fill = arguments(Kind::Consume, COLD_FILL)?;
-            direct_to(&mut fill, &durable);
-            fill.no_floors = true;
-            run(Kind::Consume, &fill)
-                .map_err(|source| SuiteError::Run { name: cold.name, source: Box::new(source) })?;
-            // A server that was started again has nothing of it in memory.
-            durable.stop()?;
-            durable = start("durable", Fsync::BeforeAck)?;
-        }
-        Ok(Self { durable, lazy: start("lazy", Fsync::EverySecond)? })
-    }
-
-    fn get(&self, fsync: Fsync) -> &Server {
-        match fsync {
-            Fsync::BeforeAck => &self.durable,
-            Fsync::EverySecond => &self.lazy,
-        }
-    }
-
-    fn stop(self) -> io::Result<()> {
-        self.durable.stop()?;
-        self.lazy.stop()
-    }
-}
-
-fn direct_to(load: &mut LoadArgs, server: &Server) {
-    load.endpoint = vec![server.endpoint().to_owned()];
-    load.server_pid = Some(server.pid());
-    load.server_data = Some(server.data().to_owned());
-}
-
 fn run_one(
     args: &SuiteArgs,
     scenario: &Scenario,
-    servers: &Servers,
+    places: &Places,
     rates: &HashMap<&str, f64>,
 ) -> Result<Summary, SuiteError> {
     let mut load = scenario.arguments()?;
-    direct_to(&mut load, servers.get(scenario.fsync));
+    places.direct(&mut load, scenario.on);
     load.duration = args.duration;
     if !scenario.flags.contains("--warmup") {
         load.warmup = args.warmup;

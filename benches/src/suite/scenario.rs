@@ -3,7 +3,6 @@
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 
-use super::server::Fsync;
 use crate::{
     args::{Cli, Command, LoadArgs},
     run::Kind,
@@ -19,10 +18,21 @@ pub(super) struct Scenario {
     pub(super) title: &'static str,
     pub(super) kind: Kind,
     pub(super) flags: &'static str,
-    pub(super) fsync: Fsync,
+    pub(super) on: Place,
     /// Half of what this scenario sent in the same round is its rate.
     pub(super) half_of: Option<&'static str>,
     pub(super) goal: Goal,
+}
+
+/// Where a scenario runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A node that is alone and fsyncs before it acknowledges, as all do but the next.
+    Node,
+    /// A node that is alone and fsyncs once a second; acknowledgements do not wait.
+    LazyNode,
+    /// Three nodes with an etcd, on the same disk and processors.
+    Cluster,
 }
 
 /// What a scenario is held against.
@@ -52,7 +62,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "produce, 1 KiB records in 256 KiB batches, fsync before ack",
         kind: Kind::Produce,
         flags: "--record-bytes 1KiB --batch-bytes 256KiB --in-flight 64 --retention-size 1GiB",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::OfTcpLoopback(1.0),
     },
@@ -61,7 +71,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "the same, fsync once a second, ack without it",
         kind: Kind::Produce,
         flags: "--record-bytes 1KiB --batch-bytes 256KiB --in-flight 64 --retention-size 1GiB",
-        fsync: Fsync::EverySecond,
+        on: Place::LazyNode,
         half_of: None,
         goal: Goal::None,
     },
@@ -70,7 +80,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "produce with fsync before ack, over the same without",
         kind: Kind::Produce,
         flags: "--record-bytes 1KiB --batch-bytes 256KiB --in-flight 64 --retention-size 1GiB",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::Of("produce-batches-lazy-fsync", 0.8),
     },
@@ -79,7 +89,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "produce to disk space that was never written, as until retention is reached",
         kind: Kind::Produce,
         flags: "--record-bytes 1KiB --batch-bytes 256KiB --in-flight 64 --retention-size 32GiB",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::None,
     },
@@ -89,7 +99,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         kind: Kind::Produce,
         flags: "--record-bytes 1000 --batch-bytes 1000 --no-producer-id --in-flight 8192 \
                 --retention-size 1GiB",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::RecordsPerSecond(1e6),
     },
@@ -98,7 +108,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "produce plain records of 100 B through the batching client",
         kind: Kind::Produce,
         flags: "--records plain --record-bytes 100 --in-flight 64 --retention-size 1GiB",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::RecordsPerSecond(5e6),
     },
@@ -107,7 +117,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "produce plain records of 1 KiB through the batching client",
         kind: Kind::Produce,
         flags: "--records plain --record-bytes 1KiB --in-flight 64 --retention-size 1GiB",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::RecordsPerSecond(1.5e6),
     },
@@ -116,7 +126,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "consume from the tail cache",
         kind: Kind::Consume,
         flags: "--fill 64MiB",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::OfTcpLoopback(1.25),
     },
@@ -125,7 +135,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "consume from disk",
         kind: Kind::Consume,
         flags: "--topic cold",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::OfDirectRead(0.85),
     },
@@ -134,7 +144,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "one synchronous producer, one record of 1 kB at a time: median ack latency",
         kind: Kind::Produce,
         flags: "--record-bytes 1000 --batch-bytes 1000 --in-flight 1",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::ServiceP50OverFloor(1.3),
     },
@@ -144,7 +154,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         kind: Kind::Produce,
         // Long enough for a thousand directories, files and their growth, each fsynced, to be over.
         flags: "--partitions 1000 --in-flight 1 --retention-size 32GiB --warmup 25s",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: None,
         goal: Goal::Of("produce-first-pass", 0.8),
     },
@@ -153,9 +163,83 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "p99 ack latency from the intended send time, at half of maximum load",
         kind: Kind::Produce,
         flags: "--record-bytes 1KiB --batch-bytes 256KiB --in-flight 64 --retention-size 1GiB",
-        fsync: Fsync::BeforeAck,
+        on: Place::Node,
         half_of: Some("produce-batches"),
         goal: Goal::LatencyP99OverFloor(3.0),
+    },
+];
+
+/// The same load in every row.
+macro_rules! replicated {
+    ($name:literal, $title:literal, $concern:literal, $goal:expr) => {
+        Scenario {
+            name: $name,
+            title: $title,
+            kind: Kind::Produce,
+            flags: concat!(
+                "--record-bytes 1KiB --batch-bytes 256KiB --in-flight 64 --retention-size 1GiB ",
+                $concern
+            ),
+            on: Place::Cluster,
+            half_of: None,
+            goal: $goal,
+        }
+    };
+}
+
+/// Run with a cluster: the first on a node that is alone, as what the others are held against.
+pub(super) const CLUSTER_SCENARIOS: &[Scenario] = &[
+    SCENARIOS[0],
+    replicated!(
+        "replicated-quorum",
+        "produce to three replicas on one machine, quorum, over a node that is alone",
+        "--replication-factor 3 --acks quorum",
+        Goal::Of("produce-batches", 0.25)
+    ),
+    replicated!(
+        "replicated-3-none",
+        "three replicas, write concern none",
+        "--replication-factor 3 --acks none",
+        Goal::None
+    ),
+    replicated!(
+        "replicated-3-leader",
+        "three replicas, write concern leader",
+        "--replication-factor 3 --acks leader",
+        Goal::None
+    ),
+    replicated!(
+        "replicated-3-all",
+        "three replicas, write concern all",
+        "--replication-factor 3 --acks all",
+        Goal::None
+    ),
+    replicated!(
+        "replicated-2-leader",
+        "two replicas, write concern leader",
+        "--replication-factor 2 --acks leader",
+        Goal::None
+    ),
+    replicated!(
+        "replicated-2-quorum",
+        "two replicas, write concern quorum, which is both",
+        "--replication-factor 2 --acks quorum",
+        Goal::None
+    ),
+    replicated!(
+        "replicated-1",
+        "one replica on a node of a cluster, write concern quorum",
+        "--replication-factor 1 --acks quorum",
+        Goal::None
+    ),
+    Scenario {
+        name: "replicated-synchronous",
+        title: "one synchronous producer, three replicas, quorum, one record of 1 kB at a time: median ack latency",
+        kind: Kind::Produce,
+        flags: "--record-bytes 1000 --batch-bytes 1000 --in-flight 1 --replication-factor 3 --acks quorum",
+        on: Place::Cluster,
+        half_of: None,
+        goal: Goal::None,
     },
 ];
 
@@ -232,7 +316,7 @@ mod tests {
 
     #[test]
     fn every_scenario_is_a_valid_command_line() {
-        for scenario in SCENARIOS {
+        for scenario in SCENARIOS.iter().chain(CLUSTER_SCENARIOS) {
             scenario.arguments().expect(scenario.name);
         }
         arguments(Kind::Consume, COLD_FILL).unwrap();
@@ -240,9 +324,11 @@ mod tests {
 
     #[test]
     fn whatever_a_scenario_is_held_against_runs_before_it() {
-        for (at, scenario) in SCENARIOS.iter().enumerate() {
-            let Goal::Of(other, _) = scenario.goal else { continue };
-            assert!(SCENARIOS[..at].iter().any(|one| one.name == other), "{}", scenario.name);
+        for scenarios in [SCENARIOS, CLUSTER_SCENARIOS] {
+            for (at, scenario) in scenarios.iter().enumerate() {
+                let Goal::Of(other, _) = scenario.goal else { continue };
+                assert!(scenarios[..at].iter().any(|one| one.name == other), "{}", scenario.name);
+            }
         }
     }
 

@@ -4,14 +4,14 @@ use std::{
     fs, io,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use crate::clock;
 
 /// How long a server may take to start, and to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -64,7 +64,8 @@ impl Server {
         let start = clock::now();
         while start.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait()? {
-                return Err(self.ended(status));
+                let ended = io::Error::other(format!("the server ended with {status}"));
+                return Err(self.with_log(&ended));
             }
             if TcpStream::connect(&self.endpoint).is_ok() {
                 return Ok(());
@@ -74,9 +75,9 @@ impl Server {
         Err(io::Error::other(format!("the server does not listen on {}", self.endpoint)))
     }
 
-    fn ended(&self, status: ExitStatus) -> io::Error {
+    fn with_log(&self, error: &io::Error) -> io::Error {
         let log = fs::read_to_string(self.data.with_extension("log")).unwrap_or_default();
-        io::Error::other(format!("the server ended with {status}:\n{log}"))
+        io::Error::other(format!("{error}:\n{log}"))
     }
 
     pub(super) fn endpoint(&self) -> &str {
@@ -93,19 +94,7 @@ impl Server {
 
     /// Asks it to stop, and waits until it has. An end with an error is one.
     pub(super) fn stop(mut self) -> io::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        }
-        let start = clock::now();
-        while start.elapsed() < PATIENCE {
-            match self.child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(self.ended(status)),
-                None => pause(),
-            }
-        }
-        Err(io::Error::other("the server did not stop"))
+        terminate(&mut self.child).map_err(|error| self.with_log(&error))
     }
 }
 
@@ -117,13 +106,30 @@ impl Drop for Server {
     }
 }
 
+/// Asks a process to end, and waits until it has, without an error.
+pub(super) fn terminate(child: &mut Child) -> io::Result<()> {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+    }
+    let start = clock::now();
+    while start.elapsed() < PATIENCE {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(io::Error::other(format!("it ended with {status}"))),
+            None => pause(),
+        }
+    }
+    Err(io::Error::other("it did not stop"))
+}
+
 #[expect(clippy::disallowed_methods, reason = "a thread of the suite's own, and no shard")]
-fn pause() {
+pub(super) fn pause() {
     std::thread::sleep(PAUSE);
 }
 
-/// The first of as many free ports in a row as the node and its shards take.
-fn free_ports(shards: u32) -> io::Result<u16> {
+/// The first of as many free ports in a row as a node and its shards take.
+pub(super) fn free_ports(shards: u32) -> io::Result<u16> {
     for _ in 0..100 {
         let first = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let wanted = u16::try_from(shards).unwrap_or(u16::MAX);
