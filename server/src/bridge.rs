@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use async_channel::{Receiver, Sender};
 use forebay_engine::ShardMetrics;
-use forebay_format::{CleanEntry, TopicName};
+use forebay_format::{CleanEntry, PartitionId, TopicName};
 use tokio::runtime::Handle;
 
 use crate::leadership::{CreateTopicError, DeleteTopicError, Leadership, Topic, TopicDraft};
@@ -57,8 +57,10 @@ pub(crate) enum ShardCommand {
     Serve { socket: TcpListener },
     /// Serve a topic.
     AddTopic { topic: Arc<Topic>, leaderships: Arc<[Leadership]>, done: Reply<()> },
-    /// Stop serving a topic, then remove its files.
-    RemoveTopic { topic: Arc<Topic>, forgotten: Reply<()>, removed: Reply<Result<(), String>> },
+    /// Stop serving a topic.
+    RemoveTopic { topic: Arc<Topic>, forgotten: Reply<()> },
+    /// Remove the files of those partitions of a deleted topic that are the shard's.
+    RemoveFiles { partitions: Arc<[PartitionId]>, removed: Reply<Result<(), String>> },
     /// Make everything durable, and end. The drain is over, on all shards.
     Stop,
 }

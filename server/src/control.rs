@@ -12,8 +12,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::bridge::{ControlRequest, ControlRequests, Reply, ShardCommand, ShardEvent, ShardLink};
 use crate::leadership::{
-    Coordinator, CreateTopicError, DeleteTopicError, Leaders, Leadership, StateFileError, Topic,
-    TopicChange, TopicDraft,
+    Coordinator, CreateTopicError, DeleteTopicError, Leaders, Leadership, Removal, StateFileError,
+    Topic, TopicChange, TopicDraft,
 };
 
 /// Where the shards say what they have to say.
@@ -60,9 +60,14 @@ impl<C: Coordinator> Control<C> {
 
     /// Goes on with the removals that an earlier life of the node has not finished.
     pub(crate) async fn resume_removals(&mut self) {
-        for topic in self.coordinator.removals() {
-            self.remove(topic).await;
+        for removal in self.coordinator.removals() {
+            self.remove_files(removal).await;
         }
+    }
+
+    /// Waits until other nodes count on this one.
+    pub(crate) async fn joined(&self) {
+        self.coordinator.joined().await;
     }
 
     /// Serves until a shard fails.
@@ -191,19 +196,27 @@ impl<C: Coordinator> Control<C> {
         }
     }
 
-    /// Tells every shard to forget a topic, and to remove its files meanwhile.
+    /// Tells every shard to forget a topic, and has its files removed meanwhile.
     async fn remove(&mut self, topic: Arc<Topic>) {
-        let mut removals = Vec::new();
         self.leaders.forget(topic.id);
-        self.tell_all(|forgotten| {
-            let (removed, removal) = Reply::new();
-            removals.push(removal);
-            ShardCommand::RemoveTopic { topic: topic.clone(), forgotten, removed }
-        })
-        .await;
+        let forget = |forgotten| ShardCommand::RemoveTopic { topic: topic.clone(), forgotten };
+        self.tell_all(forget).await;
+        self.remove_files(Removal::of(&topic)).await;
+    }
+
+    /// Begins to remove files that no shard serves.
+    async fn remove_files(&mut self, removal: Removal) {
+        let partitions: Arc<[_]> = removal.partitions.into();
+        let mut waiting = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (removed, done) = Reply::new();
+            let partitions = Arc::clone(&partitions);
+            shard.send(ShardCommand::RemoveFiles { partitions, removed }).await;
+            waiting.push(done);
+        }
         self.removals.push(Box::pin(async move {
-            let results = join_all(removals.iter().map(Receiver::recv)).await;
-            results.iter().all(|result| matches!(result, Ok(Ok(())))).then_some(topic.id)
+            let results = join_all(waiting.iter().map(Receiver::recv)).await;
+            results.iter().all(|result| matches!(result, Ok(Ok(())))).then_some(removal.topic)
         }));
     }
 

@@ -96,6 +96,7 @@ impl Serving {
                 link.send(ShardCommand::Serve { socket }).await;
             }
         }
+        control.joined().await;
         health.serving().await;
         readiness.ready();
         let cluster_id = cluster.to_string();

@@ -10,7 +10,7 @@ use async_channel::{Receiver, Sender};
 use forebay_engine::{
     Clock, FsyncPolicy, Inbox, Shard, ShardAddress, ShardConfig, ShardIndex, StartError,
 };
-use forebay_format::{CleanEntry, ClusterId};
+use forebay_format::{CleanEntry, ClusterId, PartitionId};
 use futures_util::future::{Either, join, join3, select};
 use tokio::runtime::Handle;
 
@@ -77,8 +77,8 @@ pub(crate) async fn run(setup: ShardSetup) {
     events.send((index, end)).await.ok();
 }
 
-/// A topic whose files are to be removed, and who is told when they are gone.
-type Removal = (Arc<Topic>, Reply<Result<(), String>>);
+/// Partitions whose files are to be removed, and who is told when they are gone.
+type FilesToRemove = (Arc<[PartitionId]>, Reply<Result<(), String>>);
 
 /// A shard that has started.
 struct Running {
@@ -105,6 +105,7 @@ impl Running {
                 cluster: setup.facts.cluster,
                 node: setup.facts.node.id,
                 config: member.protocol,
+                traces: config.cluster.trace.clone(),
                 engine: engine.clone(),
                 seat: member.seat,
                 watch: setup.watch.clone(),
@@ -161,7 +162,7 @@ impl Running {
         join3(self.follow_commands(deleted), self.remove_files(to_remove), self.drain()).await;
     }
 
-    async fn follow_commands(&self, deleted: Sender<Removal>) {
+    async fn follow_commands(&self, deleted: Sender<FilesToRemove>) {
         while let Ok(command) = self.commands.recv().await {
             match command {
                 ShardCommand::Serve { socket } => self.accept(socket),
@@ -169,10 +170,12 @@ impl Running {
                     self.services.catalog.add(topic, &leaderships);
                     done.send(());
                 }
-                ShardCommand::RemoveTopic { topic, forgotten, removed } => {
+                ShardCommand::RemoveTopic { topic, forgotten } => {
                     self.services.catalog.remove(&topic.name, topic.id);
                     forgotten.send(());
-                    deleted.try_send((topic, removed)).ok();
+                }
+                ShardCommand::RemoveFiles { partitions, removed } => {
+                    deleted.try_send((partitions, removed)).ok();
                 }
                 ShardCommand::Stop => return,
             }
@@ -188,13 +191,12 @@ impl Running {
 
     /// Removes the files of the partitions of deleted topics that are this shard's, until nothing more
     /// can be deleted.
-    async fn remove_files(&self, deleted: Receiver<Removal>) {
-        while let Ok((topic, removed)) = deleted.recv().await {
+    async fn remove_files(&self, deleted: Receiver<FilesToRemove>) {
+        while let Ok((partitions, removed)) = deleted.recv().await {
             let mut result = Ok(());
-            for partition in topic.partition_ids() {
-                if !self.services.catalog.owns(partition) {
-                    continue;
-                }
+            let owned =
+                partitions.iter().filter(|partition| self.services.catalog.owns(**partition));
+            for &partition in owned {
                 if let Err(error) = self.engine.remove_partition(partition).await {
                     tracing::error!(%error, "files of a deleted topic are left; the next start tries again");
                     result = Err(error.to_string());

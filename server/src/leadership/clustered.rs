@@ -1,19 +1,19 @@
 //! A node among others: topics as etcd holds them, and what keeps the node's lease alive.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_format::{PartitionId, TopicId, TopicName};
+use forebay_format::{PartitionId, PartitionIndex, TopicId, TopicName};
 use forebay_replication::placement::ReplicationFactor;
 use tokio::task::JoinHandle;
 
 use super::coordinator::{
     Coordinator, CreateTopicError, DeleteTopicError, Leadership, NodeRegistration, Registered,
-    TopicChange, TopicDraft,
+    Removal, TopicChange, TopicDraft,
 };
 use super::etcd::facade::EtcdCoordinator;
 use super::file::StateFileError;
@@ -31,6 +31,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct ClusterCoordinator {
     etcd: Arc<EtcdCoordinator>,
     watch: ClusterWatch,
+    /// The data directory.
+    data: PathBuf,
     /// The topics that the shards were told of.
     known: BTreeMap<TopicId, Arc<Topic>>,
     /// What they are still to be told.
@@ -44,7 +46,8 @@ impl ClusterCoordinator {
         let etcd = Arc::new(etcd);
         let probe = tokio::spawn(probe_disk(Arc::clone(&etcd), data.join(PROBE_FILE)));
         let watch = etcd.cluster();
-        Self { etcd, watch, known: BTreeMap::new(), changes: VecDeque::new(), probe }
+        let (known, changes) = Default::default();
+        Self { etcd, watch, data: data.to_owned(), known, changes, probe }
     }
 
     /// Gives the lease back: others may lead at once.
@@ -104,7 +107,12 @@ impl Coordinator for ClusterCoordinator {
         }
     }
 
+    async fn joined(&self) {
+        self.etcd.leased().await;
+    }
+
     async fn topics(&mut self) -> Result<Vec<Arc<Topic>>, StateFileError> {
+        self.etcd.listed().await;
         self.compare();
         self.changes.clear();
         Ok(self.known.values().cloned().collect())
@@ -123,11 +131,16 @@ impl Coordinator for ClusterCoordinator {
         Ok(topic)
     }
 
-    fn removals(&self) -> Vec<Arc<Topic>> {
-        Vec::new()
+    fn removals(&self) -> Vec<Removal> {
+        let deleted = self.watch.borrow().deleted.clone();
+        files_of(&self.data, &deleted).unwrap_or_else(|error| {
+            tracing::warn!(%error, "files of deleted topics, if there are any, are left to the next start");
+            Vec::new()
+        })
     }
 
     async fn removed(&mut self, _: TopicId) -> Result<(), StateFileError> {
+        // What is not on the disk is not on the list.
         Ok(())
     }
 
@@ -135,6 +148,26 @@ impl Coordinator for ClusterCoordinator {
         // The replicas see to that.
         Ok(None)
     }
+}
+
+/// What a data directory has of these topics.
+fn files_of(data: &Path, topics: &BTreeSet<TopicId>) -> io::Result<Vec<Removal>> {
+    let mut removals = Vec::new();
+    for entry in fs::read_dir(data)? {
+        let entry = entry?;
+        let topic = entry.file_name().to_str().and_then(|name| name.parse::<TopicId>().ok());
+        let Some(topic) = topic.filter(|topic| topics.contains(topic)) else { continue };
+        let mut partitions = Vec::new();
+        for entry in fs::read_dir(entry.path())? {
+            let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+            let partition = |number| PartitionId::new(topic, PartitionIndex::new(number));
+            partitions.extend(number.map(partition));
+        }
+        if !partitions.is_empty() {
+            removals.push(Removal { topic, partitions });
+        }
+    }
+    Ok(removals)
 }
 
 /// Writes and syncs a small file, again and again: a node whose disk hangs must lose its leaderships (R3).
@@ -158,4 +191,25 @@ fn write_and_sync(path: &Path) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(b"forebay")?;
     file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_deleted_topics_are_found_and_no_others() {
+        let data = tempfile::tempdir().expect("a folder");
+        let (gone, kept) = (TopicId::from_u128(7), TopicId::from_u128(8));
+        for place in [format!("{gone}/0"), format!("{gone}/12"), format!("{kept}/0")] {
+            fs::create_dir_all(data.path().join(place)).expect("a folder");
+        }
+        for other in ["quarantine", "spare"] {
+            fs::create_dir(data.path().join(other)).expect("a folder");
+        }
+        let mut found = files_of(data.path(), &[gone, TopicId::from_u128(9)].into()).expect("read");
+        found[0].partitions.sort_unstable();
+        let partitions = [0, 12].map(|number| PartitionId::new(gone, PartitionIndex::new(number)));
+        assert_eq!(found, [Removal { topic: gone, partitions: partitions.into() }]);
+    }
 }

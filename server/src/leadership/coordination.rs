@@ -8,7 +8,7 @@ use super::ClusterWatch;
 use super::clustered::ClusterCoordinator;
 use super::coordinator::{
     Coordinator, CreateTopicError, DeleteTopicError, Leadership, NodeRegistration, Registered,
-    TopicChange, TopicDraft,
+    Removal, TopicChange, TopicDraft,
 };
 use super::file::StateFileError;
 use super::local::LocalCoordinator;
@@ -55,6 +55,10 @@ impl Coordinator for Coordination {
         either!(self, it => it.register(node).await)
     }
 
+    async fn joined(&self) {
+        either!(self, it => it.joined().await);
+    }
+
     async fn topics(&mut self) -> Result<Vec<Arc<Topic>>, StateFileError> {
         either!(self, it => it.topics().await)
     }
@@ -67,7 +71,7 @@ impl Coordinator for Coordination {
         either!(self, it => it.delete_topic(name).await)
     }
 
-    fn removals(&self) -> Vec<Arc<Topic>> {
+    fn removals(&self) -> Vec<Removal> {
         either!(self, it => it.removals())
     }
 

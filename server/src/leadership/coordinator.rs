@@ -90,6 +90,20 @@ pub(crate) enum TopicChange {
     Deleted(Arc<Topic>),
 }
 
+/// Files of a deleted topic that a node may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) topic: TopicId,
+    pub(crate) partitions: Vec<PartitionId>,
+}
+
+impl Removal {
+    /// All that there can be of a topic.
+    pub(crate) fn of(topic: &Topic) -> Self {
+        Self { topic: topic.id, partitions: topic.partition_ids().collect() }
+    }
+}
+
 /// The cluster's common state, as one node reaches it.
 pub(crate) trait Coordinator {
     /// The cluster as it is seen, now and later.
@@ -103,6 +117,9 @@ pub(crate) trait Coordinator {
         &mut self,
         node: NodeRegistration,
     ) -> impl Future<Output = Result<Registered, StateFileError>>;
+
+    /// Waits until this node counts among the others. Until then no replica is placed on it.
+    fn joined(&self) -> impl Future<Output = ()>;
 
     /// All topics.
     fn topics(&mut self) -> impl Future<Output = Result<Vec<Arc<Topic>>, StateFileError>>;
@@ -119,8 +136,8 @@ pub(crate) trait Coordinator {
         name: &TopicName,
     ) -> impl Future<Output = Result<Arc<Topic>, DeleteTopicError>>;
 
-    /// Topics that were deleted and whose files this node may still have.
-    fn removals(&self) -> Vec<Arc<Topic>>;
+    /// What this node may still have of topics that were deleted.
+    fn removals(&self) -> Vec<Removal>;
 
     /// Says that this node has no files of a deleted topic any more.
     fn removed(&mut self, topic: TopicId) -> impl Future<Output = Result<(), StateFileError>>;

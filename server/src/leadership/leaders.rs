@@ -50,7 +50,7 @@ impl Leaders {
         }
     }
 
-    /// Takes note of what was read of a partition's keys.
+    /// Takes note of what was read of a partition's keys. One that has none is forgotten: its topic was deleted.
     pub(crate) fn observed(&self, partition: PartitionId, observation: &Observation) {
         let leader = observation.leader.as_ref().map(|leader| leader.value.node);
         let standing = match &observation.state {
@@ -64,7 +64,12 @@ impl Leaders {
                 Standing { leader, replicas: observation.assigned.clone(), ..Default::default() }
             }
         };
-        self.set(partition, standing);
+        if standing == Standing::default() {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            known.remove(&partition);
+        } else {
+            self.set(partition, standing);
+        }
     }
 
     /// Whether this node leads the partition now, and serves.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::coordinator::{
     Coordinator, CreateTopicError, DeleteTopicError, Leadership, NodeRegistration, Registered,
-    TopicChange, TopicDraft,
+    Removal, TopicChange, TopicDraft,
 };
 use super::file::{State, StateFile, StateFileError, TopicEntry};
 use super::topic::Topic;
@@ -143,6 +143,8 @@ impl Coordinator for LocalCoordinator {
         std::future::pending().await
     }
 
+    async fn joined(&self) {}
+
     async fn topics(&mut self) -> Result<Vec<Arc<Topic>>, StateFileError> {
         Ok(self.present.topics.values().cloned().collect())
     }
@@ -173,8 +175,8 @@ impl Coordinator for LocalCoordinator {
         Ok(topic)
     }
 
-    fn removals(&self) -> Vec<Arc<Topic>> {
-        self.present.removing.clone()
+    fn removals(&self) -> Vec<Removal> {
+        self.present.removing.iter().map(|topic| Removal::of(topic)).collect()
     }
 
     async fn removed(&mut self, topic: TopicId) -> Result<(), StateFileError> {
@@ -250,7 +252,7 @@ mod tests {
         let topic = now(node.create_topic(draft("orders"))).expect("created");
         now(node.delete_topic(&topic.name)).expect("deleted");
         let mut again = LocalCoordinator::open(folder.path(), cluster).expect("opened again");
-        assert_eq!(again.removals(), std::slice::from_ref(&topic));
+        assert_eq!(again.removals(), [Removal::of(&topic)]);
         now(again.removed(topic.id)).expect("stored");
         let again = LocalCoordinator::open(folder.path(), cluster).expect("opened again");
         assert!(again.removals().is_empty());

@@ -16,8 +16,8 @@ mod topic;
 pub(crate) use clustered::ClusterCoordinator;
 pub(crate) use coordination::Coordination;
 pub(crate) use coordinator::{
-    Coordinator, CreateTopicError, DeleteTopicError, Leadership, NodeRegistration, TopicChange,
-    TopicDraft,
+    Coordinator, CreateTopicError, DeleteTopicError, Leadership, NodeRegistration, Removal,
+    TopicChange, TopicDraft,
 };
 pub(crate) use etcd::seat::{EtcdEvent, EtcdRequest, Seat};
 pub(crate) use etcd::state_value;

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::{Forebay, Node, Ports, fresh_folder};
 
-/// What tests wait for a lease: as short as etcd has them.
-const LEASE_TTL: &str = "2s";
+/// How long tests wait for a lease to run out. As short as etcd has them, a busy machine loses some.
+const LEASE_TTL: &str = "4s";
 
 /// Nodes `1` to `n`. All of it is killed when it is dropped.
 #[derive(Debug)]
@@ -27,14 +27,21 @@ struct Etcd {
 impl Cluster {
     /// So many nodes that answer. `None` where etcd is not installed, which is said; not in CI.
     pub(crate) fn start(nodes: u32) -> Option<Self> {
+        Self::start_with(nodes, &[])
+    }
+
+    /// The same with settings in the environment of each node.
+    pub(crate) fn start_with(nodes: u32, settings: &[(&'static str, &str)]) -> Option<Self> {
         let etcd = Etcd::start()?;
         let endpoint = format!("http://{}", etcd.ports.grpc());
         let node = |number: u32| {
-            Node::start_with(&[
-                ("FOREBAY_NODE__ID", &number.to_string()),
+            let number = number.to_string();
+            let own = [
+                ("FOREBAY_NODE__ID", number.as_str()),
                 ("FOREBAY_CLUSTER__ETCD__ENDPOINTS", &endpoint),
                 ("FOREBAY_CLUSTER__ETCD__LEASE_TTL", LEASE_TTL),
-            ])
+            ];
+            Node::start_with(&[&own, settings].concat())
         };
         Some(Self { nodes: (1..=nodes).map(node).collect(), _etcd: etcd })
     }

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener},
-    path::Path,
 };
 
 /// Neighbouring ports for one node: gRPC, two shards, HTTP and one to spare.
@@ -22,8 +21,9 @@ pub(crate) struct Ports {
 
 impl Ports {
     pub(crate) fn claim() -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ports");
-        std::fs::create_dir_all(&folder).expect("a folder in target/tmp");
+        // Ports are the machine's, whichever checkout the tests are of.
+        let folder = std::env::temp_dir().join("forebay-test-ports");
+        std::fs::create_dir_all(&folder).expect("a folder for claims");
         for slot in 0..NODES_MAX {
             let file = File::create(folder.join(format!("{slot}.lock"))).expect("a lock file");
             let first = FIRST_PORT + slot * PORTS_PER_NODE;

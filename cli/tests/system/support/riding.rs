@@ -35,11 +35,11 @@ pub(crate) fn produce_in_parts(
     produce.wait().success_text()
 }
 
-/// The exclusive end of the offsets in a line such as `orders/0 @41-@57  durable on …`.
+/// The exclusive end of the offsets in a line such as `orders/0 @41-@57  durable on …`, or `orders/0 @41  …`.
 fn acknowledged_end(line: &str) -> u64 {
-    let (_, last) = line.split_once("-@").expect("a range of offsets");
-    let digits = last.split_whitespace().next().expect("an offset");
-    digits.parse::<u64>().expect("an offset") + 1
+    let offsets = line.split_whitespace().nth(1).unwrap_or_default();
+    let last = offsets.rsplit_once('@').and_then(|(_, last)| last.parse::<u64>().ok());
+    last.unwrap_or_else(|| panic!("no offsets in {line:?}")) + 1
 }
 
 /// Reads acknowledgements until `records` records are acknowledged.

@@ -18,6 +18,9 @@ use crate::grpc::status::Refusal;
 /// A message with its batches, the prefix not counted.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The first message, before it is known that a peer sends.
+const HELLO_BYTES_MAX: usize = 1024;
+
 /// Field numbers of `ReplicateRequest`.
 const HELLO_FIELD: u32 = 1;
 const MESSAGE_FIELD: u32 = 2;
@@ -36,6 +39,8 @@ pub(super) struct Request {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     chunks: Chunks,
+    /// Whether the hello has come.
+    begun: bool,
 }
 
 impl Requests {
@@ -60,16 +65,20 @@ impl Requests {
         }
         let length: [u8; 4] = length.try_into().expect("a prefix has four bytes of length");
         let length = u32::from_be_bytes(length) as usize;
-        if length > MESSAGE_BYTES_MAX {
-            return Err(wrong(&format!(
-                "a message of {length} bytes; the limit is {MESSAGE_BYTES_MAX}"
-            )));
+        let limit = if self.begun { MESSAGE_BYTES_MAX } else { HELLO_BYTES_MAX };
+        if length > limit {
+            return Err(wrong(&format!("a message of {length} bytes; the limit is {limit}")));
         }
         if self.chunks.len() < PREFIX_BYTES + length {
             return Ok(None);
         }
         self.chunks.skip(PREFIX_BYTES);
-        self.request(length).map(Some)
+        let request = self.request(length)?;
+        match (request.hello.is_some(), std::mem::replace(&mut self.begun, true)) {
+            (false, false) => Err(wrong("a message before who sends it was said")),
+            (true, true) => Err(wrong("a second hello")),
+            _ => Ok(Some(request)),
+        }
     }
 
     /// Reads a request of so many bytes.
@@ -137,7 +146,7 @@ fn decoded<M: Message + Default>(bytes: Bytes) -> Result<M, Refusal> {
     M::decode(bytes).map_err(|error| wrong(&error.to_string()))
 }
 
-pub(super) fn wrong(what: &str) -> Refusal {
+fn wrong(what: &str) -> Refusal {
     Refusal::Request { field: "message", message: format!("a peer has sent {what}") }
 }
 
@@ -199,17 +208,28 @@ mod tests {
         v1::ReplicateRequest { message: Some(message()), batches, ..Default::default() }
     }
 
-    /// A stream of three requests: a hello, two batches with a message, a message alone.
-    fn stream() -> Vec<u8> {
-        let greeting = v1::ReplicateRequest { hello: Some(hello()), ..Default::default() };
-        let two = [batch(10, b"one"), batch(11, &[6; 3000])].concat();
-        let requests = [greeting, with_batches(&two), with_batches(&[])];
-        requests.iter().flat_map(framed).collect()
+    /// What every stream begins with.
+    fn greeting() -> Vec<u8> {
+        framed(&v1::ReplicateRequest { hello: Some(hello()), ..Default::default() })
     }
 
-    /// What a stream that comes in pieces of so many bytes holds.
+    /// Two requests: two batches with a message, a message alone.
+    fn stream() -> Vec<u8> {
+        let two = [batch(10, b"one"), batch(11, &[6; 3000])].concat();
+        [with_batches(&two), with_batches(&[])].iter().flat_map(framed).collect()
+    }
+
+    fn greeted() -> Requests {
+        let mut requests = Requests::default();
+        requests.push(greeting().into());
+        let request = requests.next().expect("a hello").expect("all of it");
+        assert_eq!((request.hello, request.message), (Some(hello()), None));
+        requests
+    }
+
+    /// What a stream holds that comes, after its hello, in pieces of so many bytes.
     fn requests(stream: &[u8], piece: usize) -> Result<Vec<Request>, Refusal> {
-        let (mut requests, mut found) = (Requests::default(), Vec::new());
+        let (mut requests, mut found) = (greeted(), Vec::new());
         for piece in stream.chunks(piece) {
             requests.push(Bytes::copy_from_slice(piece));
             while let Some(request) = requests.next()? {
@@ -237,8 +257,7 @@ mod tests {
         let stream = stream();
         for piece in [1, 2, 5, 63, 64, 65, 1000, stream.len()] {
             let found = requests(&stream, piece).expect("good requests");
-            let [greeting, two, alone] = &found[..] else { panic!("{found:?}") };
-            assert_eq!((greeting.hello.clone(), greeting.message.clone()), (Some(hello()), None));
+            let [two, alone] = &found[..] else { panic!("{found:?}") };
             assert_eq!((two.hello.clone(), two.message.clone()), (None, Some(message())));
             let metas: Vec<_> = two.batches.iter().map(|batch| *batch.meta()).collect();
             let offsets: Vec<_> = metas.iter().map(|meta| meta.leader.base_offset.get()).collect();
@@ -251,7 +270,7 @@ mod tests {
     #[test]
     fn a_payload_in_one_piece_is_not_copied() {
         let whole = Bytes::from(framed(&with_batches(&batch(1, &[9; 5000]))));
-        let mut requests = Requests::default();
+        let mut requests = greeted();
         requests.push(whole.clone());
         let request = requests.next().expect("good").expect("whole");
         assert_eq!(request.batches.len(), 1);
@@ -261,6 +280,25 @@ mod tests {
         assert!(!whole.is_unique());
         drop(request.batches);
         assert!(whole.is_unique());
+    }
+
+    #[test]
+    fn stream_begins_with_its_hello_and_has_no_other() {
+        let refusal = |stream: &[u8]| {
+            let mut requests = Requests::default();
+            requests.push(Bytes::copy_from_slice(stream));
+            match requests.next().and_then(|_| requests.next()) {
+                Err(Refusal::Request { message, .. }) => message,
+                other => panic!("{other:?}"),
+            }
+        };
+        let first = refusal(&framed(&with_batches(&[])));
+        assert!(first.contains("before who sends it was said"), "{first}");
+        let second = refusal(&[greeting(), greeting()].concat());
+        assert!(second.contains("a second hello"), "{second}");
+        // Nobody fills the memory who has not said who it is.
+        let large = refusal(&[0, 0, 0, 4, 1]);
+        assert!(large.contains("a message of 1025 bytes; the limit is 1024"), "{large}");
     }
 
     #[test]
@@ -337,7 +375,7 @@ mod tests {
         let stream = stream();
         for end in 0..stream.len() {
             let found = requests(&stream[..end], end.max(1)).expect("nothing is wrong so far");
-            assert!(found.len() < 3, "cut at {end}");
+            assert!(found.len() < 2, "cut at {end}");
         }
     }
 

@@ -8,7 +8,7 @@ use forebay_format::NodeId;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
-use super::request::{Request, Requests, wrong};
+use super::request::{Request, Requests};
 use crate::grpc::frame;
 use crate::grpc::services::Services;
 use crate::grpc::status::Failure;
@@ -60,9 +60,9 @@ impl ReplicateSession {
         if let Some(hello) = hello {
             self.from = Some(self.services.greet(&hello)?);
         }
-        let Some(message) = message else { return Ok(()) };
-        let from = self.from.ok_or_else(|| wrong("a message before who sends it was said"))?;
-        if let Some(replicas) = &self.services.replicas {
+        if let (Some(from), Some(message)) = (self.from, message)
+            && let Some(replicas) = &self.services.replicas
+        {
             replicas.receive(from, message, batches);
         }
         Ok(())

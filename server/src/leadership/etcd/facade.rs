@@ -128,10 +128,22 @@ impl EtcdCoordinator {
         self.signs.send(LeaseInput::DiskProbed { begun_at });
     }
 
+    /// Waits until the node has a lease, and so a key that others see.
+    pub(crate) async fn leased(&self) {
+        // Without the driver the node is about to end.
+        self.life.clone().wait_for(Option::is_some).await.ok();
+    }
+
     /// The cluster as the watch shows it, a new one with each change of nodes or topics. Before the first
     /// listing it is empty.
     pub(crate) fn cluster(&self) -> watch::Receiver<Arc<ClusterView>> {
         self.view.clone()
+    }
+
+    /// Waits for the first listing: before it, nothing is known of the cluster.
+    pub(crate) async fn listed(&self) {
+        // What is seen through `self.view` is never marked as seen. Without a watch the node is about to end.
+        self.view.clone().changed().await.ok();
     }
 
     /// Makes a topic. Durable in etcd when it returns.
