@@ -8,6 +8,7 @@ use crate::position::Position;
 use crate::producers::ProducerTable;
 
 /// What the batches of a log add up to: where it ends, and what decides what may follow.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogState {
     /// Offset of the first record that counts. Invariant: at most `end`.

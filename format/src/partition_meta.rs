@@ -40,6 +40,7 @@ const FRAME: Frame = Frame {
 };
 
 /// What a partition replica remembers beside its log.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionMeta {
     /// This replica. New when the files before were lost.
@@ -60,6 +61,7 @@ pub struct PartitionMeta {
 
 /// Where a log is cut: in segment `segment`, everything from `position` on goes, and every later
 /// segment; the next record has `offset`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PendingCut {
     /// Base offset of the segment.

@@ -10,6 +10,7 @@ use crate::numbers::{Epoch, Offset};
 /// up to it. The offset alone says nothing of the kind: offsets that were never committed are used
 /// again. An epoch-start batch takes no offset but begins an epoch, so that it has a position of its
 /// own. Ordered by epoch first (R5): a longer log of an older epoch is behind.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position {
     /// Epoch of the last batch; 0 for a log that never had one.

@@ -12,6 +12,7 @@ use crate::time::Instant;
 
 /// Something to be done, in the order given. Log actions are queued to the log's one appender; nothing
 /// here waits for its completion.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Append these batches. Answered by `LogEvent::Durable` once they are on stable storage.
@@ -123,6 +124,7 @@ impl Actions {
 }
 
 /// What a write is answered. After it was appended it is `Acked` or `Indeterminate`, never `Refused` (R6).
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// The write concern is met.
@@ -146,6 +148,7 @@ pub enum Answer {
 }
 
 /// Why a write was not appended.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteRefusal {
     /// This replica does not lead.
@@ -176,6 +179,7 @@ pub enum WriteRefusal {
 }
 
 /// What a read is answered (R13).
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadAnswer {
     /// Read from the offset asked for up to here, exclusive.
@@ -206,6 +210,7 @@ pub enum ReadAnswer {
 }
 
 /// Why a command was not carried out.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandRefusal {
     /// Only a leader that serves can.
@@ -223,6 +228,7 @@ pub enum CommandRefusal {
 }
 
 /// What readers and people may know of a replica. All are exclusive ends.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Marks {
     /// Offset of the first record.
@@ -234,6 +240,7 @@ pub struct Marks {
 }
 
 /// A replica's part in its partition.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// Follows.
@@ -245,6 +252,7 @@ pub enum Part {
 }
 
 /// What people must know of.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Alarm {
     /// R9: told to cut below what is committed, with no unclean election on record. The replica takes

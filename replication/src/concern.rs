@@ -1,6 +1,7 @@
 //! Write concerns: when a write is answered (R6).
 
 /// When a write is answered. Q is the majority of the voters.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum WriteConcern {
     /// At once; nothing is promised.

@@ -3,6 +3,7 @@
 use crate::mutation::Mutation;
 
 /// Times in milliseconds. None of them carries safety: they decide how soon, never whether.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// R8: fewer live replicas than this make the partition read-only. Never counts below Q.
@@ -32,6 +33,7 @@ pub struct Config {
     pub batches_per_message_max: usize,
     /// The rule that a test has switched off.
     #[cfg(feature = "mutations")]
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub mutation: Option<Mutation>,
 }
 

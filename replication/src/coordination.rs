@@ -18,7 +18,7 @@ use forebay_format::NodeId;
 use crate::action::{Action, Actions};
 use crate::metadata::{
     Guard, Keyed, LeaderKey, LeaderWrite, Member, Observation, ObservationSource, Outcome,
-    PartitionState, Revision, Transaction,
+    PartitionState, Revision, Transaction, TransactionKind,
 };
 use crate::soundness::is_sound_observation;
 use crate::time::Instant;
@@ -125,6 +125,11 @@ impl Coordination {
     /// Whether a transaction has no known outcome yet.
     pub(crate) fn is_busy(&self) -> bool {
         self.in_flight.is_some()
+    }
+
+    /// What the transaction under way is for.
+    pub(crate) fn pending(&self) -> Option<TransactionKind> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.transaction.kind)
     }
 
     /// The state that a transaction under way would bring; perhaps it has already.

@@ -10,10 +10,12 @@ use crate::metadata::{Incarnation, Observation, Outcome, PartitionState, Revisio
 use crate::time::Instant;
 
 /// Names a request until it is answered. Chosen by the caller; the protocol only hands it back.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
 /// What recovery found on disk.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
     /// The partition's meta, or a fresh one with a new replica id when there was none (R11).
@@ -26,6 +28,7 @@ pub struct Recovered {
 }
 
 /// An event of one replica.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The node's lease, from [`Lease`](crate::lease::Lease).
@@ -51,6 +54,7 @@ pub enum Event {
 }
 
 /// The lease of this node (R3).
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LeaseEvent {
     /// The node has a new lease.
@@ -72,6 +76,7 @@ pub enum LeaseEvent {
 }
 
 /// Something that the log was asked for is done. Appends, cuts and resets are done in the order asked.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogEvent {
     /// Everything up to here, as appended, is on stable storage.
@@ -95,6 +100,7 @@ pub enum LogEvent {
 
 /// A batch that a client wants appended. Its payload is verified and stays with the caller, who
 /// appends it when the very call that hands this in answers with [`Action::Append`](crate::Action::Append).
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proposal {
     /// Names the request.
@@ -110,6 +116,7 @@ pub struct Proposal {
 }
 
 /// A client wants to read on (R13).
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadRequest {
     /// Names the request.
@@ -121,6 +128,7 @@ pub struct ReadRequest {
 }
 
 /// What a leader or a single replica is told to do.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// R2: hand leadership over, to this node if one is named. To the leader.

@@ -35,6 +35,8 @@ mod remembered;
 mod replica;
 mod soundness;
 mod time;
+#[cfg(feature = "serde")]
+pub mod trace;
 
 pub use forebay_format::{BatchMeta, LogState, Position};
 

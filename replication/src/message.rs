@@ -22,6 +22,7 @@ use forebay_format::{BatchMeta, Epoch, EpochTable, LogState, Offset, Position, R
 use crate::metadata::UncleanElection;
 
 /// A message between two replicas of one partition.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// R4: promise to take nothing older than `epoch`, then say where your log ends.
@@ -122,6 +123,7 @@ pub enum Message {
 }
 
 /// What a replica says of itself when it has promised.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogReport {
     /// Who it is (R11).

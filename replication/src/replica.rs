@@ -241,7 +241,13 @@ impl Replica {
         match &mut self.role {
             Role::Follower(_) => return,
             Role::Candidate(_) => {}
-            Role::Leader(leader) => leader.abandon(actions),
+            Role::Leader(leader) => {
+                // What a watch shows may be this very hand-over, before its own outcome has come.
+                if self.local.coordination.pending() == Some(TransactionKind::HandOver) {
+                    self.command = leader.take_transfer();
+                }
+                leader.abandon(actions);
+            }
         }
         self.role = Role::Follower(Follower::new(Claim::new(not_before)));
         actions.push(Action::Became(Part::Follower));

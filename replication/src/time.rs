@@ -4,6 +4,7 @@ use std::fmt;
 
 /// A moment, in milliseconds of a clock of this node that never goes back and runs while the machine
 /// sleeps (`CLOCK_BOOTTIME`). Means nothing on another node, and nothing after a reboot.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 

@@ -12,3 +12,4 @@ mod starting;
 mod stopping;
 mod support;
 mod topics;
+mod tracing;

@@ -28,6 +28,7 @@ const CODEC_BITS: u8 = 0b011;
 const CONTROL_BIT: u8 = 0b100;
 
 /// How the payload is compressed.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Codec {
     /// Not at all.
@@ -50,6 +51,7 @@ impl Codec {
 }
 
 /// What the client says about a batch. The bytes are as in `docs/FORMAT.md`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientHeader {
     /// How the payload is compressed.

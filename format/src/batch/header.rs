@@ -18,6 +18,7 @@ const AT_LOCAL_CRC: usize = 104;
 const AT_RESERVED: usize = 108;
 
 /// What the leader decides about a batch.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaderFields {
     /// Offset of the first record; for a control batch, of the next record.

@@ -6,6 +6,7 @@ use crate::numbers::Offset;
 use crate::position::Position;
 
 /// What leader and client say of a batch, and the checksum of both.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchMeta {
     /// The client's part.

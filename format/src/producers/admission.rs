@@ -15,6 +15,7 @@ pub enum Admission {
 }
 
 /// A batch that must not be appended.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ProducerError {
     /// Another process has taken the producer id up since.

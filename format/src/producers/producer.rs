@@ -8,6 +8,7 @@ use crate::limits::BATCHES_REMEMBERED_PER_PRODUCER;
 use crate::numbers::{Epoch, Offset, ProducerEpoch, Sequence, TimestampMs};
 
 /// What is remembered of a batch that was appended.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RememberedBatch {
     /// Sequence of its first record.
@@ -44,6 +45,7 @@ impl RememberedBatch {
 }
 
 /// What is known of a producer.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Producer {
     pub(super) epoch: ProducerEpoch,

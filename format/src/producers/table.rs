@@ -10,6 +10,7 @@ use crate::limits::{PRODUCER_EXPIRY_MS, PRODUCER_EXPIRY_STEP_MS, PRODUCERS_PER_P
 use crate::numbers::{Sequence, TimestampMs};
 
 /// What is known of the producers of a partition. Equal logs give equal tables.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProducerTable {
     /// Invariant: at most [`PRODUCERS_PER_PARTITION_MAX`]. The order of this map decides nothing.

@@ -193,7 +193,7 @@ impl Leader {
     /// Leadership is over: whoever waits is told what is known.
     pub(crate) fn abandon(&mut self, actions: &mut Actions) {
         self.writes.abandon(actions);
-        let transfer = self.transfer.take().and_then(|transfer| transfer.token);
+        let transfer = self.take_transfer();
         for token in self.command.take().into_iter().chain(transfer) {
             actions.push(Action::AnswerCommand(token, Err(CommandRefusal::GivenUp)));
         }

@@ -95,9 +95,14 @@ impl Leader {
         }
     }
 
+    /// Who waits for the transfer, if anybody: whoever takes this answers.
+    pub(crate) fn take_transfer(&mut self) -> Option<Token> {
+        self.transfer.take().and_then(|transfer| transfer.token)
+    }
+
     /// The hand-over is resolved.
     pub(super) fn on_hand_over(&mut self, applied: bool, actions: &mut Actions) {
-        if let Some(token) = self.transfer.take().and_then(|transfer| transfer.token) {
+        if let Some(token) = self.take_transfer() {
             let answer = if applied { Ok(()) } else { Err(CommandRefusal::MetadataChanged) };
             actions.push(Action::AnswerCommand(token, answer));
         }

@@ -16,6 +16,7 @@ use std::fmt;
 
 /// A revision of the metadata store, or of one of its keys; 0 is that of a key which is not there.
 /// Not an epoch (R2): it goes back when the store is restored from a snapshot.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(u64);
 
@@ -41,6 +42,7 @@ impl fmt::Display for Revision {
 }
 
 /// One life of a node under one lease: a node that has lost its lease comes back as another.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Incarnation(u64);
 

@@ -5,6 +5,7 @@ use forebay_format::NodeId;
 use super::{LeaderKey, Member, PartitionState, Revision};
 
 /// A key's value, with when it was made and last written.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Keyed<T> {
     /// The value.
@@ -16,6 +17,7 @@ pub struct Keyed<T> {
 }
 
 /// How an observation was made.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObservationSource {
     /// The answer to [`Action::ReadMetadata`](crate::Action::ReadMetadata) of this number: true at
@@ -26,6 +28,7 @@ pub enum ObservationSource {
 }
 
 /// All keys of a partition at one moment.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Observation {
     /// Where it comes from.

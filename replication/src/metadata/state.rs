@@ -9,6 +9,7 @@ use super::Incarnation;
 use crate::quorum::VOTERS_MAX;
 
 /// Who leads: the value of the leased key.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaderKey {
     /// The node.
@@ -18,6 +19,7 @@ pub struct LeaderKey {
 }
 
 /// A replica of a partition: the node, and what its disk must hold to be it (R11).
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
     /// The node.
@@ -39,6 +41,7 @@ impl Member {
 }
 
 /// An operator made a replica leader that may not hold everything committed (R5).
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UncleanElection {
     /// The epoch that began with it.
@@ -51,6 +54,7 @@ pub struct UncleanElection {
 }
 
 /// The unleased state of a partition.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PartitionState {
     /// The epoch of the last take-over. Invariant: grows with every take-over.

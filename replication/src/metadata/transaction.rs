@@ -3,6 +3,7 @@
 use super::{Incarnation, Keyed, LeaderKey, Member, PartitionState, Revision};
 
 /// What the leader key must be like.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LeaderGuard {
     /// Nothing is asked of it.
@@ -17,6 +18,7 @@ pub enum LeaderGuard {
 ///
 /// Values are compared as well as revisions: a store that was restored from a snapshot uses revisions
 /// again, and a value that was read before may never have been in it at that revision.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Guard {
     /// Of the leader key.
@@ -68,6 +70,7 @@ impl Guard {
 }
 
 /// What becomes of the leader key.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LeaderWrite {
     /// Stays as it is.
@@ -79,6 +82,7 @@ pub enum LeaderWrite {
 }
 
 /// Why it is written; for people, and for those who count.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TransactionKind {
     /// This replica's id, under its node.
@@ -104,6 +108,7 @@ pub enum TransactionKind {
 }
 
 /// One write, all or nothing.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Transaction {
     /// Why.
@@ -119,6 +124,7 @@ pub struct Transaction {
 }
 
 /// What became of a transaction.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It was carried out, and is this revision.

@@ -11,6 +11,8 @@ use super::value::{Value, ValueError};
 pub struct ClusterConfig {
     /// What holds the cluster's common state.
     pub etcd: EtcdConfig,
+    /// Where it is written down what each replica is told and does.
+    pub trace: Option<PathBuf>,
 }
 
 impl ClusterConfig {

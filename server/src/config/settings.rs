@@ -142,8 +142,8 @@ pub fn topic_settings() -> &'static [Setting<TopicSettings>] {
     &TABLE
 }
 
-/// How a node finds etcd.
-fn etcd_settings() -> [Setting<Config>; 9] {
+/// How a node is one of several.
+fn cluster_settings() -> [Setting<Config>; 10] {
     use super::{Endpoints, KeyPrefix, Secret};
     use std::path::PathBuf;
     [
@@ -169,6 +169,9 @@ fn etcd_settings() -> [Setting<Config>; 9] {
         setting!("cluster.etcd.request_timeout", cluster.etcd.request_timeout: Span,
             "How long a member of etcd may take to connect, and to answer, before the next is tried.",
             span((100, 60 * SECOND))),
+        setting!("cluster.trace", cluster.trace: Option<PathBuf>,
+            "A directory in which is written down what each replica is told and wants done, in lines of \
+             JSON, to look for a fault. The node is slow meanwhile, and the files grow without a limit."),
     ]
 }
 
@@ -208,7 +211,7 @@ pub fn settings() -> &'static [Setting<Config>] {
                  stream whose next batch does not fit is not read from until answers have gone out.",
                 size((4 * MIB, 4 * GIB))),
         ];
-        table.extend(etcd_settings());
+        table.extend(cluster_settings());
         let others: Vec<Setting<Config>> = vec![
             setting!("storage.fsync", storage.fsync: FsyncPolicy,
                 "`batch`: every answer that promises anything waits for fdatasync. \

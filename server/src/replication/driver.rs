@@ -24,9 +24,10 @@ use forebay_format::{
     BatchMeta, ClientHeader, LeaderFields, LogState, NodeId, PartitionId, Position,
 };
 use forebay_replication::metadata::PartitionState;
+use forebay_replication::trace::Beginning;
 use forebay_replication::{
-    Action, Actions, Alarm, Answer, Command, CommandRefusal, Event, LogEvent, Message, Part,
-    Proposal, Recovered, Replica, Token,
+    Action, Actions, Alarm, Answer, Command, CommandRefusal, Config, Event, LogEvent, Message,
+    Part, Proposal, Recovered, Replica, Token,
 };
 
 use super::answers::{self, Answers};
@@ -34,6 +35,7 @@ use super::feed::Feeds;
 use super::link::{Batches, Destination};
 use super::surroundings::Surroundings;
 use super::timer::Timer;
+use super::trace::Trace;
 use super::window::Window;
 use super::wire;
 use crate::clock;
@@ -65,6 +67,8 @@ pub(super) struct Driver {
     /// Answers that one event has led to, which leave together.
     answered: RefCell<Vec<(Completion, Result<Appended, AppendError>)>>,
     pub(super) timer: Timer,
+    /// Where traces are wanted.
+    trace: RefCell<Option<Trace>>,
 }
 
 impl Driver {
@@ -87,6 +91,7 @@ impl Driver {
             answers: RefCell::default(),
             answered: RefCell::default(),
             timer: Timer::default(),
+            trace: RefCell::default(),
         });
         net::spawn(Rc::clone(&driver).open());
         driver
@@ -101,6 +106,7 @@ impl Driver {
                     let config = self.surroundings.config.clone();
                     let kept = self.kept_state().await;
                     let recovered = Recovered { meta, log: state, state: kept.map(Box::new) };
+                    self.begin_trace(&config, &recovered);
                     let replica = Replica::new(config, self.surroundings.node, recovered);
                     self.replica.replace(Some(replica));
                     self.busy.set(false);
@@ -126,6 +132,16 @@ impl Driver {
                     net::sleep(RETRY).await;
                 }
             }
+        }
+    }
+
+    fn begin_trace(&self, config: &Config, recovered: &Recovered) {
+        let Some(directory) = &self.surroundings.traces else { return };
+        let (config, node) = (config.clone(), self.surroundings.node);
+        let beginning = Beginning { config, node, recovered: recovered.clone() };
+        match Trace::begin(directory, self.id, clock::boottime(), &beginning) {
+            Ok(trace) => drop(self.trace.replace(Some(trace))),
+            Err(error) => tracing::warn!(partition = %self.id, %error, "a trace cannot be written"),
         }
     }
 
@@ -193,8 +209,16 @@ impl Driver {
     /// What the protocol wants done. The list is to be given back to `actions` when it is.
     fn decide(&self, event: Event) -> Actions {
         let mut actions = self.actions.take();
+        let now = clock::boottime();
         if let Some(replica) = &mut *self.replica.borrow_mut() {
-            replica.handle(event, clock::boottime(), &mut actions);
+            let trace = &mut *self.trace.borrow_mut();
+            let seen = trace.as_ref().map(|_| event.clone());
+            replica.handle(event, now, &mut actions);
+            if let (Some(open), Some(event)) = (&mut *trace, seen)
+                && !open.step(now, event, actions.as_slice())
+            {
+                *trace = None;
+            }
         }
         actions
     }

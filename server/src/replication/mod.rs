@@ -6,7 +6,7 @@
 //! driver        one of them             links, link the ways there
 //! feed, window, flow   what others lack wire        messages as they travel
 //! answers       writes that wait        timer       when the protocol is woken
-//! surroundings  what all replicas share
+//! surroundings  what all replicas share trace       what each was told and did, written down
 //! ```
 
 mod answers;
@@ -21,6 +21,7 @@ mod surroundings;
 #[cfg(test)]
 mod testing;
 mod timer;
+mod trace;
 mod window;
 mod wire;
 

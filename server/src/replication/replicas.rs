@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) struct ReplicasSetup {
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,
     pub(crate) config: Config,
+    /// Where traces of the replicas are written, if anywhere.
+    pub(crate) traces: Option<PathBuf>,
     pub(crate) engine: Shard,
     /// What etcd says, and the way to ask it.
     pub(crate) seat: Seat,
@@ -62,7 +65,8 @@ struct Inner {
 impl Replicas {
     /// None yet. They come with the topics, and with what etcd says.
     pub(crate) fn start(setup: ReplicasSetup) -> Self {
-        let ReplicasSetup { cluster, node, config, engine, seat, watch, control, leaders } = setup;
+        let ReplicasSetup { cluster, node, config, traces, engine, seat, watch, control, leaders } =
+            setup;
         let Seat { requests, events } = seat;
         let replicas = Rc::new_cyclic(|inner: &Weak<Inner>| {
             let inner = Weak::clone(inner);
@@ -72,7 +76,7 @@ impl Replicas {
                 }
             };
             let links = Links::new(cluster, node, Directory::new(watch, control), lost);
-            let surroundings = Surroundings::new(node, config, links, leaders, requests);
+            let surroundings = Surroundings::new(node, (config, traces), links, leaders, requests);
             Inner {
                 engine,
                 surroundings: Rc::new(surroundings),
@@ -188,9 +192,14 @@ impl Inner {
                 }
             }
             EtcdEvent::Observed { partition, observation } => {
+                let blank = is_blank(&observation);
                 self.surroundings.leaders.observed(partition, &observation);
                 self.observed.borrow_mut().insert(partition, *observation);
                 self.consider(partition);
+                if blank {
+                    // Of a topic that was deleted there may be one more observation, but not for ever.
+                    self.observed.borrow_mut().remove(&partition);
+                }
             }
         }
     }
@@ -211,6 +220,11 @@ fn holds(node: NodeId, observation: &Observation) -> bool {
     let state = observation.state.as_ref().map(|state| &state.value);
     state
         .map_or_else(|| observation.assigned.contains(&node), |state| state.nodes().contains(&node))
+}
+
+/// Whether there is nothing of the partition.
+fn is_blank(observation: &Observation) -> bool {
+    observation.leader.is_none() && observation.state.is_none() && observation.assigned.is_empty()
 }
 
 /// The lease after an event, as one that comes new is to be told of it.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_channel::{Receiver, Sender, TrySendError};
@@ -17,6 +18,8 @@ use crate::net;
 pub(super) struct Surroundings {
     pub(super) node: NodeId,
     pub(super) config: Config,
+    /// Where traces of the replicas are written, if anywhere.
+    pub(super) traces: Option<PathBuf>,
     pub(super) links: Links,
     /// Who leads what, for all shards of the node to see.
     pub(super) leaders: Arc<Leaders>,
@@ -35,12 +38,12 @@ struct Commands {
 impl Surroundings {
     pub(super) fn new(
         node: NodeId,
-        config: Config,
+        (config, traces): (Config, Option<PathBuf>),
         links: Links,
         leaders: Arc<Leaders>,
         etcd: Sender<EtcdRequest>,
     ) -> Self {
-        Self { node, config, links, leaders, etcd, commands: RefCell::default() }
+        Self { node, config, traces, links, leaders, etcd, commands: RefCell::default() }
     }
 
     /// Asks the control thread for something of etcd.

@@ -276,3 +276,24 @@ fn planned_transfer_loses_nothing_and_names_the_successor() {
     assert!(script.world.told.contains(&Told::Command(Token(100), Ok(()))));
     assert_eq!(acked(&script, 5), Some(Offset::ZERO));
 }
+
+#[test]
+fn transfer_that_the_watch_tells_of_first_is_done_and_not_given_up() {
+    let mut script = Script::three(Config::default());
+    script.cut_off_store(1);
+    script.command(1, 100, Command::Transfer { to: Some(id(3)) });
+    let asks = std::mem::take(&mut script.world.nodes[0].asks);
+    let transacted = asks.into_iter().find_map(|ask| match ask {
+        Ask::Transact(number, transaction) => Some((number, transaction)),
+        Ask::Read(_) => None,
+    });
+    let (number, transaction) = transacted.expect("it hands over");
+    assert_eq!(transaction.kind, TransactionKind::HandOver);
+    let outcome = script.world.store.transact(id(1), &transaction);
+    let seen = script.world.store.observe(ObservationSource::Watch);
+    script.world.handle(id(1), Event::Observed(Box::new(seen)));
+    assert_eq!(part_of_n1(&script), Part::Follower);
+    script.world.handle(id(1), Event::Transacted(number, outcome));
+    script.settle();
+    assert!(script.world.told.contains(&Told::Command(Token(100), Ok(()))));
+}
