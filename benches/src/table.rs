@@ -15,10 +15,13 @@ use crate::{
     units::{bytes_per_second, microseconds},
 };
 
-/// The line before the table.
-pub const BEGIN: &str = "<!-- bench:begin -->";
-/// The line behind it.
-pub const END: &str = "<!-- bench:end -->";
+/// The lines before and behind the table about a node that is alone.
+pub const NODE: Markers = ("<!-- bench:begin -->", "<!-- bench:end -->");
+/// The lines around the one about a cluster.
+pub const CLUSTER: Markers = ("<!-- bench-cluster:begin -->", "<!-- bench-cluster:end -->");
+
+/// What a table stands between.
+pub type Markers = (&'static str, &'static str);
 
 /// Why there is no table.
 #[derive(Debug, Error)]
@@ -46,23 +49,38 @@ pub enum TableError {
         path: PathBuf,
     },
     /// The file has no place for the table.
-    #[error("{path} lacks the lines `{BEGIN}` and `{END}`", path = path.display())]
+    #[error("{path} lacks the lines `{begin}` and `{end}`", path = path.display())]
     NoMarkers {
         /// The file.
         path: PathBuf,
+        /// The first of them.
+        begin: &'static str,
+        /// The last of them.
+        end: &'static str,
     },
 }
 
-/// Writes the table. Returns whether the file was as it should be before.
+/// Writes the tables: of a node, and of a cluster if there is a result of one. Returns whether the file was as
+/// it should be before.
 ///
 /// # Errors
-/// When there is no result, or no place for the table.
+/// When there is no result, or no place for a table.
 pub fn table(args: &TableArgs) -> Result<bool, TableError> {
-    let result = newest(&args.results)?;
+    let results = results(&args.results)?;
+    let newest = |cluster| {
+        let about = results.iter().filter(|result| result.cluster == cluster);
+        about.max_by_key(|result| result.started_at_ms)
+    };
+    let node = newest(false).ok_or(TableError::NoResult { path: args.results.clone() })?;
     let path = &args.readme;
     let text = fs::read_to_string(path).map_err(|source| io_error(path, source))?;
-    let new = replace(&text, &render(&result, &args.results))
-        .ok_or_else(|| TableError::NoMarkers { path: path.clone() })?;
+    let mut new = text.clone();
+    for (markers, result) in [(NODE, Some(node)), (CLUSTER, newest(true))] {
+        let Some(result) = result else { continue };
+        let (begin, end) = markers;
+        new = replace(&new, markers, &render(result, &args.results))
+            .ok_or_else(|| TableError::NoMarkers { path: path.clone(), begin, end })?;
+    }
     let same = new == text;
     if !same && !args.check {
         fs::write(path, new).map_err(|source| io_error(path, source))?;
@@ -74,28 +92,21 @@ fn io_error(path: &Path, source: io::Error) -> TableError {
     TableError::Io { path: path.to_owned(), source }
 }
 
-fn newest(directory: &Path) -> Result<SuiteResult, TableError> {
+fn results(directory: &Path) -> Result<Vec<SuiteResult>, TableError> {
     let entries = fs::read_dir(directory).map_err(|source| io_error(directory, source))?;
-    let mut newest: Option<SuiteResult> = None;
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
+    let files = entries.flatten().map(|entry| entry.path());
+    let suites = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let read = |path: PathBuf| {
         let text = fs::read(&path).map_err(|source| io_error(&path, source))?;
-        let result: SuiteResult =
-            serde_json::from_slice(&text).map_err(|source| TableError::Json { path, source })?;
-        if newest.as_ref().is_none_or(|newest| newest.started_at_ms < result.started_at_ms) {
-            newest = Some(result);
-        }
-    }
-    newest.ok_or_else(|| TableError::NoResult { path: directory.to_owned() })
+        serde_json::from_slice(&text).map_err(|source| TableError::Json { path, source })
+    };
+    suites.map(read).collect()
 }
 
-fn replace(text: &str, table: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
+fn replace(text: &str, (begin, end): Markers, table: &str) -> Option<String> {
+    let (before, rest) = text.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n{table}{end}{after}"))
 }
 
 fn render(result: &SuiteResult, directory: &Path) -> String {
@@ -140,10 +151,15 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_markers_changes() {
-        let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let new = replace(&text, "new\n").unwrap();
-        assert_eq!(new, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));
-        assert_eq!(replace(&new, "new\n"), Some(new.clone()), "a second time changes nothing");
-        assert_eq!(replace("no markers", "new"), None);
+        let (begin, end) = CLUSTER;
+        let text = format!("before\n{begin}\nold\n{end}\nafter\n");
+        let new = replace(&text, CLUSTER, "new\n").unwrap();
+        assert_eq!(new, format!("before\n{begin}\nnew\n{end}\nafter\n"));
+        assert_eq!(
+            replace(&new, CLUSTER, "new\n"),
+            Some(new.clone()),
+            "a second time changes nothing"
+        );
+        assert_eq!(replace(&new, NODE, "new"), None, "they are another table's");
     }
 }

@@ -43,8 +43,11 @@ pub struct SuiteResult {
     pub machine: Machine,
     /// How often each scenario was run.
     pub rounds: usize,
-    /// Shards of the server.
+    /// Shards of each server.
     pub shards: u32,
+    /// Whether it is about a cluster.
+    #[serde(default)]
+    pub cluster: bool,
     /// Medians over all measurements of the floors.
     pub floors: Floors,
     /// Medians by scenario.
@@ -176,6 +179,7 @@ pub fn suite(args: &SuiteArgs, progress: &mut impl Write) -> Result<PathBuf, Sui
         machine,
         rounds: args.rounds,
         shards: args.shards,
+        cluster: args.cluster.is_some(),
         runs,
     };
     write(&args.out, &result)
