@@ -6,7 +6,7 @@
 //! driver        one of them             links, link the ways there
 //! feed, window, flow   what others lack wire        messages as they travel
 //! answers       writes that wait        timer       when the protocol is woken
-//! surroundings  what all replicas share
+//! surroundings  what all replicas share    metrics    what is counted
 //! ```
 
 mod answers;
@@ -16,6 +16,7 @@ mod feed;
 mod flow;
 mod link;
 mod links;
+mod metrics;
 mod replicas;
 mod surroundings;
 #[cfg(test)]
@@ -24,4 +25,5 @@ mod timer;
 mod window;
 mod wire;
 
+pub(crate) use metrics::{LATENCY_BOUNDS_US, LatencyCounts, ReplicationMetrics};
 pub(crate) use replicas::{Replicas, ReplicasSetup};
