@@ -99,7 +99,7 @@ impl Report for Members {
                 told(member.lag_records),
                 lease,
                 span(member.silent_ms),
-                member.version.clone(),
+                if member.answers { member.version.clone() } else { "-".to_owned() },
                 told(member.shards.into()),
             ]);
         }

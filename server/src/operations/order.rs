@@ -39,7 +39,7 @@ pub(crate) enum OrderError {
     NothingToConfirm,
     #[error("the metadata have changed meanwhile, or this node has no lease; try again")]
     MetadataChanged,
-    #[error("it took too long, and was given up; nothing has changed")]
+    #[error("it took too long and was given up, or this node stopped leading on the way")]
     GivenUp,
 }
 

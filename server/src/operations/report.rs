@@ -20,6 +20,10 @@ pub(crate) struct ReplicaReport {
     pub(crate) committed: Offset,
     /// Of the state that it knows; 0 when it knows none.
     pub(crate) state_version: u64,
+    /// Voters, as that state has them.
+    pub(crate) voters: usize,
+    /// Those that are in sync.
+    pub(crate) in_sync: usize,
     /// The last unclean election on record.
     pub(crate) unclean: Option<UncleanElection>,
     /// What people must look at.
@@ -60,10 +64,17 @@ impl ReplicaReport {
             durable: Offset::ZERO,
             committed: Offset::ZERO,
             state_version: 0,
+            voters: 0,
+            in_sync: 0,
             unclean: None,
             alarm: None,
             acknowledged: Vec::new(),
         }
+    }
+
+    /// Whether it leads, and not all voters are in sync.
+    pub(crate) fn is_under_replicated(&self) -> bool {
+        self.role == Role::Leader && self.in_sync < self.voters
     }
 
     /// As a leader: records that the replica which is furthest behind has not on stable storage.

@@ -65,7 +65,7 @@ impl ClusterMetrics {
 type Read = fn(&ReplicaReport) -> Option<u64>;
 
 /// Of a replica: name, meaning, value.
-const OF_REPLICA: [(&str, &str, Read); 5] = [
+const OF_REPLICA: [(&str, &str, Read); 6] = [
     (
         "forebay_replica_role",
         "0: follows, 1: is being elected, 2: leads, 3: its log is not open",
@@ -81,6 +81,9 @@ const OF_REPLICA: [(&str, &str, Read); 5] = [
         "Of a partition led here: records that the replica furthest behind lacks",
         |it| (it.role == Role::Leader).then(|| it.lag_records()),
     ),
+    ("forebay_partition_in_sync_replicas", "Of a partition led here: replicas in sync", |it| {
+        (it.role == Role::Leader).then_some(it.in_sync as u64)
+    }),
 ];
 
 const fn role(role: Role) -> u64 {
@@ -116,6 +119,9 @@ impl Found {
         };
         let alarms = self.replicas.iter().filter(|replica| replica.alarm.is_some()).count();
         one("forebay_replica_alarms", "Replicas that people must look at", alarms as u64)?;
+        let lack = self.replicas.iter().filter(|replica| replica.is_under_replicated()).count();
+        let help = "Partitions led here with a voter that is not in sync";
+        one("forebay_under_replicated_partitions", help, lack as u64)?;
         let led = self.replicas.iter().filter(|replica| replica.role == Role::Leader);
         let lag = led.map(ReplicaReport::lag_records).max().unwrap_or_default();
         let help = "Of all partitions led here: records that the replica furthest behind lacks";
@@ -208,6 +214,8 @@ mod tests {
             epoch: Epoch::new(7),
             end: Offset::new(10),
             committed: Offset::new(9),
+            voters: 3,
+            in_sync: 2,
             acknowledged: vec![(NodeId::new(2), Offset::new(10)), (NodeId::new(3), Offset::new(4))],
             ..ReplicaReport::closed(partition)
         }
@@ -241,6 +249,8 @@ mod tests {
             "forebay_replica_epoch{topic=\"orders\",partition=\"2\"} 7",
             "forebay_partition_lag_records{topic=\"orders\",partition=\"2\"} 6",
             "forebay_replica_role{topic=\"orders\",partition=\"3\"} 3",
+            "forebay_partition_in_sync_replicas{topic=\"orders\",partition=\"2\"} 2",
+            "forebay_under_replicated_partitions 1",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
         }

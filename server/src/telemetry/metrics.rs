@@ -106,9 +106,12 @@ const COUNTERS: [(&str, Option<Unit>, &str, Read); 18] = [
     ("forebay_in_sync_changes", None, "Changes of in-sync sets of partitions led here", |s| {
         load(&s.replication.in_sync_changes)
     }),
-    ("forebay_peer_streams_lost", None, "Streams to other nodes that broke", |s| {
-        load(&s.replication.links_lost)
-    }),
+    (
+        "forebay_peer_streams_lost",
+        None,
+        "Streams to other nodes that broke, or did not begin",
+        |s| load(&s.replication.links_lost),
+    ),
 ];
 
 /// A level, likewise.

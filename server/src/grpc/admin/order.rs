@@ -50,7 +50,12 @@ pub(super) async fn transfer_leader(
         let message = format!("node {own} leads the partition already");
         return Err(Refusal::Request { field: "to_node", message }.into());
     }
-    order(services, partition, Order::Transfer { to }).await?;
+    match order(services, partition, Order::Transfer { to }).await? {
+        // A leader that hears of its own hand-over from etcd first takes it for the end of its leadership.
+        Err(OrderError::GivenUp) if !services.leaders.serves(partition) => {}
+        Err(OrderError::NotLeader) => return Err(services.not_leader(partition, None).into()),
+        done => done?,
+    }
     let next = next_leader(services, partition, own).await;
     let epoch = services.leaders.of(partition).epoch.get();
     let leader = next.map(NodeId::get);
@@ -95,7 +100,7 @@ pub(super) async fn force_leader(
         return asked.await.map_err(refused_by_peer);
     }
     tracing::warn!(%partition, "an operator makes this node lead with what it has");
-    order(services, partition, Order::ElectUnclean).await?;
+    order(services, partition, Order::ElectUnclean).await??;
     let replica = status::own_replica(services, partition).await.ok_or(OrderError::NotHere)?;
     let record = replica.unclean.unwrap_or_default();
     Ok(v1::ForceLeaderResponse {
@@ -160,7 +165,7 @@ pub(super) async fn confirm_metadata(
         return asked.await.map_err(refused_by_peer);
     }
     tracing::warn!(%partition, "an operator confirms the metadata as this node remembers them");
-    order(services, partition, Order::ConfirmMetadata).await?;
+    order(services, partition, Order::ConfirmMetadata).await??;
     let replica = status::own_replica(services, partition).await.ok_or(OrderError::NotHere)?;
     let state_version = replica.state_version;
     Ok(v1::ConfirmMetadataResponse { node_id: node.get(), state_version })
@@ -177,13 +182,13 @@ async fn remembers_newest(services: &Services, partition: PartitionId) -> Option
 }
 
 /// Has the replica on this node carry out an order.
-async fn order(services: &Services, partition: PartitionId, order: Order) -> Result<(), Refused> {
+async fn order(
+    services: &Services,
+    partition: PartitionId,
+    order: Order,
+) -> Result<Result<(), OrderError>, Refusal> {
     let asked = services.control.ask(|reply| ControlRequest::Order { partition, order, reply });
-    match asked.await.map_err(|_gone| Refusal::Stopping)? {
-        Ok(()) => Ok(()),
-        Err(OrderError::NotLeader) => Err(services.not_leader(partition, None).into()),
-        Err(error) => Err(error.into()),
-    }
+    asked.await.map_err(|_gone| Refusal::Stopping)
 }
 
 /// The partition that is meant, on a node that is one of several.
