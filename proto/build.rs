@@ -2,12 +2,13 @@
 
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "forebay/v1/common.proto",
     "forebay/v1/producer.proto",
     "forebay/v1/consumer.proto",
     "forebay/v1/cluster.proto",
     "forebay/v1/replication.proto",
+    "forebay/v1/admin.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

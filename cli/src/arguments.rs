@@ -28,6 +28,9 @@ pub(crate) enum Command {
     /// Create, look at, fill and read topics
     #[command(subcommand)]
     Topic(Topic),
+    /// See how a cluster is, and move its leaders
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// Print a script that completes this command line in your shell
     Completion {
         /// Which shell
@@ -221,6 +224,105 @@ pub(crate) struct Consume {
     pub(crate) print: Print,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Say whether the cluster is as it should be, and what is not; exit code 3 when it is not
+    Health(Look),
+    /// Show what the cluster is and how large
+    Info(Look),
+    /// List the nodes
+    Members(Look),
+    /// List what has happened
+    Events(Events),
+    /// Have a partition led by another replica, without losing anything
+    TransferLeader(TransferLeader),
+    /// Have a partition led by a replica that may lack acknowledged records
+    ForceLeader(ForceLeader),
+    /// Confirm a partition's metadata after etcd went back in time (METADATA_ROLLED_BACK)
+    ConfirmMetadata(ConfirmMetadata),
+}
+
+/// A look at the cluster.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    /// Look again and again, and print what has changed
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only the last so many
+    #[arg(short = 'n', long = "num", value_name = "N")]
+    pub(crate) count: Option<usize>,
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// A partition, written TOPIC/NUMBER.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicPartition {
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TransferLeader {
+    /// The partition, for example orders/2
+    #[arg(value_name = "TOPIC/PARTITION", value_parser = topic_partition)]
+    pub(crate) place: TopicPartition,
+    /// The node that shall lead [default: whichever holds most]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) to: Option<u32>,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForceLeader {
+    /// The partition, for example orders/2
+    #[arg(value_name = "TOPIC/PARTITION", value_parser = topic_partition)]
+    pub(crate) place: TopicPartition,
+    /// The node that shall lead, with the log that it has
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: u32,
+    /// Do it; without this, only what may be lost is said
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfirmMetadata {
+    /// The partition, for example orders/2
+    #[arg(value_name = "TOPIC/PARTITION", value_parser = topic_partition)]
+    pub(crate) place: TopicPartition,
+    /// The node whose memory is right [default: whichever remembers the newest state]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<u32>,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+fn topic_partition(text: &str) -> Result<TopicPartition, String> {
+    let parts = text.rsplit_once('/').filter(|(topic, _)| !topic.is_empty());
+    let parsed = parts.and_then(|(topic, number)| Some((topic, number.parse().ok()?)));
+    let (topic, partition) =
+        parsed.ok_or("a partition is written TOPIC/NUMBER, for example orders/2")?;
+    Ok(TopicPartition { topic: topic.to_owned(), partition })
+}
+
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -287,5 +389,14 @@ mod tests {
         assert_eq!(acks("all"), Ok(Acks::All));
         assert_eq!(acks("2"), Ok(Acks::Replicas(2)));
         assert!(acks("0").is_err() && acks("some").is_err());
+    }
+
+    #[test]
+    fn a_partition_is_a_topic_and_a_number() {
+        let expected = TopicPartition { topic: "orders".to_owned(), partition: 2 };
+        assert_eq!(topic_partition("orders/2"), Ok(expected));
+        for wrong in ["orders", "orders/", "/2", "orders/two", "orders/-1"] {
+            assert!(topic_partition(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Error,
     /// It was asked for in a way that makes no sense.
     Usage,
+    /// What was asked about is not as it should be. What was printed says so.
+    Condition,
     /// Nobody answered, or not in time.
     Unreachable,
     /// Ctrl-C.
@@ -31,6 +33,7 @@ impl Kind {
             Self::ReaderGone => 0,
             Self::Error => 1,
             Self::Usage => 2,
+            Self::Condition => 3,
             Self::Unreachable => 4,
             Self::Interrupted => 130,
         }
@@ -64,6 +67,11 @@ impl Failure {
         Self::new(Kind::Interrupted, "interrupted")
     }
 
+    /// What was asked about, and has been printed, is not as it should be.
+    pub(crate) fn condition() -> Self {
+        Self::new(Kind::Condition, "")
+    }
+
     /// Adds what the person can do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -92,7 +100,7 @@ impl Failure {
 
     /// Says what went wrong on standard error, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        if !matches!(self.kind, Kind::ReaderGone | Kind::Interrupted) {
+        if !matches!(self.kind, Kind::ReaderGone | Kind::Interrupted | Kind::Condition) {
             let mut stderr = io::stderr().lock();
             // Nobody is left to tell when standard error is closed too.
             let _unsaid = writeln!(stderr, "{}{self}", label(stderr.is_terminal()));

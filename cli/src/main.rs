@@ -1,10 +1,12 @@
-//! The `forebay` command: a node (`serve`), and a client of nodes (`topic …`).
+//! The `forebay` command: a node (`serve`), and a client of nodes (`topic …`, `cluster …`).
 //!
 //! Every command gives back a [`Failure`] or nothing; this file alone turns that into an
 //! exit code. It owns no logic of its own.
 
 mod arguments;
+mod client;
 mod clock;
+mod cluster;
 mod duration;
 mod failure;
 mod input;
@@ -13,6 +15,7 @@ mod pattern;
 mod range;
 mod serve;
 mod topic;
+mod trouble;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Serve(serve) => serve::run(serve),
         Command::Topic(topic) => topic::run(topic),
+        Command::Cluster(cluster) => cluster::run(cluster),
         Command::Completion { shell } => {
             let mut stdout = output::Stdout::new()?;
             let mut command = Arguments::command();

@@ -39,21 +39,26 @@ pub(crate) trait Report: Serialize {
 
 /// Prints `report` on standard output.
 pub(crate) fn print(format: Format, report: &impl Report) -> Result<(), Failure> {
-    let mut text = String::new();
+    let mut stdout = Stdout::new()?;
+    stdout.buffer().extend_from_slice(text(format, report).as_bytes());
+    stdout.flush()
+}
+
+/// `report` as it is printed.
+pub(crate) fn text(format: Format, report: &impl Report) -> String {
     match format {
         Format::Text | Format::Wide => {
+            let mut text = String::new();
             let written = report.text(format == Format::Wide, &mut text);
             written.expect("a String takes every character");
+            text
         }
         Format::Json => {
             let json = serde_json::to_string_pretty(report);
-            text = json.expect("reports hold nothing that JSON cannot say") + "\n";
+            json.expect("reports hold nothing that JSON cannot say") + "\n"
         }
-        Format::Yaml => text = yaml(report),
+        Format::Yaml => yaml(report),
     }
-    let mut stdout = Stdout::new()?;
-    stdout.buffer().extend_from_slice(text.as_bytes());
-    stdout.flush()
 }
 
 /// One YAML document.

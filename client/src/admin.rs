@@ -2,13 +2,14 @@
 //! generated code. Nothing is retried here beyond asking the next endpoint: a person waits. A call
 //! that changes something goes to another endpoint only when the last one cannot have seen it.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use forebay_proto::v1::{self, cluster_service_client::ClusterServiceClient};
 use thiserror::Error;
 use tonic::{Code, Response, Status, transport::Channel};
 
 use crate::{
+    asking::{Changes, Failure, Unreachable, ask},
     client::{Client, channel},
     metadata::{
         ClusterMetadata, PartitionMetadata, PartitionStatus, TopicDescription, TopicMetadata,
@@ -22,41 +23,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the leader of a partition may take to describe it.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// No endpoint answered. Worth another try.
-#[derive(Debug)]
-pub struct Unreachable {
-    /// Every endpoint with what happened there.
-    pub tried: Vec<(String, Status)>,
-}
-
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no endpoint answered")?;
-        for (at, (address, status)) in self.tried.iter().enumerate() {
-            let separator = if at == 0 { ": " } else { "; " };
-            write!(f, "{separator}{address}: {}", innermost(status))?;
-        }
-        Ok(())
-    }
-}
-
-/// The text that says most: of the innermost cause, or of the status itself.
-fn innermost(status: &Status) -> String {
-    let mut cause = std::error::Error::source(status);
-    let mut text = status.message().to_owned();
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    text
-}
-
-impl std::error::Error for Unreachable {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.tried.last().map(|(_, status)| status as _)
-    }
-}
 
 /// Why metadata could not be had.
 #[derive(Debug, Error)]
@@ -169,20 +135,6 @@ pub struct NewTopic {
 #[derive(Debug, Clone)]
 pub struct Admin {
     client: Client,
-}
-
-/// What a call does to the cluster when it gets there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Changes {
-    Nothing,
-    /// Asked a second time, it would answer to what it did the first time.
-    Something,
-}
-
-/// What every call comes to before it is made an error of its own.
-enum Failure {
-    Unreachable(Unreachable),
-    Refused(Box<Refusal>),
 }
 
 impl Admin {
@@ -332,8 +284,7 @@ impl Admin {
         }
     }
 
-    /// Asks one endpoint after the other until one answers. Where an answer may have been lost, a
-    /// change is not asked for again.
+    /// Asks one endpoint after the other until one answers.
     async fn any_endpoint<Q, A, F>(
         &self,
         changes: Changes,
@@ -344,43 +295,9 @@ impl Admin {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let mut tried = Vec::new();
-        for (address, channel) in self.client.endpoints() {
-            let service = ClusterServiceClient::new(channel.clone());
-            let answer = tokio::time::timeout(CALL_TIMEOUT, call(service, request.clone()))
-                .await
-                .unwrap_or_else(|_elapsed| Err(Status::unavailable("no answer in time")));
-            let status = match answer {
-                Ok(response) => {
-                    self.client.answered(address);
-                    return Ok(response.into_inner());
-                }
-                Err(status) => status,
-            };
-            let refusal = Refusal::from(&status);
-            if !refusal.is_no_answer() {
-                return Err(Failure::Refused(Box::new(refusal)));
-            }
-            let went_out = !is_connect_error(&status);
-            tried.push((address.to_owned(), status));
-            if went_out && changes == Changes::Something {
-                break;
-            }
-        }
-        Err(Failure::Unreachable(Unreachable { tried }))
+        let call = |channel, request| call(ClusterServiceClient::new(channel), request);
+        ask(&self.client, (changes, CALL_TIMEOUT), request, call).await
     }
-}
-
-/// Whether there was no connection, so that nothing can have been sent.
-fn is_connect_error(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 type Service = ClusterServiceClient<Channel>;

@@ -14,10 +14,12 @@ use thiserror::Error;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    admin::{Admin, MetadataError, Unreachable},
+    admin::{Admin, MetadataError},
+    asking::Unreachable,
     connection::{Connection, ConnectionError},
     consumer::{Consumer, ConsumerOptions},
     lock::Lock,
+    operator::Operator,
     outage::{Outage, Outages},
     producer::{DeliveryReport, OpenError, Producer, ProducerOptions},
     refusal::Refusal,
@@ -117,6 +119,11 @@ impl Client {
     /// Calls about topics.
     pub fn admin(&self) -> Admin {
         Admin::new(self.clone())
+    }
+
+    /// Calls of the people who run the cluster.
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.clone())
     }
 
     /// A producer for one topic, which is made on first use where the server allows that.

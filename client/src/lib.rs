@@ -23,6 +23,8 @@
 //! | --- | --- |
 //! | `client` | endpoints and shared connections |
 //! | `admin`, `metadata` | topics, and where their partitions are served |
+//! | `operator` | what the people who run a cluster see and do |
+//! | `asking` | rare calls: one endpoint after the other |
 //! | `producer` | records in, acknowledged batches out |
 //! | `consumer` | verified batches, in order |
 //! | `connection`, `wire` | HTTP/2 and the hot messages, encoded by hand |
@@ -30,6 +32,7 @@
 //! | `outage` | news of what is in the way while it is tried again |
 
 mod admin;
+mod asking;
 mod backoff;
 mod call;
 mod client;
@@ -38,6 +41,7 @@ mod connection;
 mod consumer;
 mod lock;
 mod metadata;
+mod operator;
 mod outage;
 mod partitioner;
 mod producer;
@@ -46,8 +50,9 @@ mod wire;
 
 pub use admin::{
     Admin, CreateTopicError, DeleteTopicError, DescribeTopicError, ListTopicsError, MetadataError,
-    NewTopic, Unreachable,
+    NewTopic,
 };
+pub use asking::Unreachable;
 pub use client::{Client, ConnectError};
 pub use connection::ConnectionError;
 pub use consumer::{
@@ -55,11 +60,15 @@ pub use consumer::{
     StartAt, SubscribeError,
 };
 pub use forebay_format::{
-    Offset, PartitionIndex, ProducerEpoch, ProducerId, RecordRef, TimestampMs, limits,
+    NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, RecordRef, TimestampMs, limits,
 };
 pub use metadata::{
     ClusterMetadata, Node, PartitionMetadata, PartitionStatus, TopicDescription, TopicMetadata,
     TopicSummary,
+};
+pub use operator::{
+    ClusterEvent, ClusterHealth, ClusterInfo, ClusterMember, Confirmed, EventKind, Events, Forced,
+    HealthConcern, NodeHealth, OperateError, Operator, Transferred,
 };
 pub use outage::Outage;
 pub use partitioner::{murmur2, partition_of_key};

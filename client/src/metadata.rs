@@ -210,6 +210,7 @@ mod tests {
                 node_id: 7,
                 address: "a:1".to_owned(),
                 shard_addresses: vec!["a:2".to_owned(), "a:3".to_owned()],
+                ..Default::default()
             }],
             topics: vec![v1::TopicMetadata {
                 name: "t".to_owned(),

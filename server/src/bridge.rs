@@ -8,13 +8,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use forebay_engine::ShardMetrics;
 use forebay_format::{CleanEntry, PartitionId, TopicName};
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
 use crate::leadership::{CreateTopicError, DeleteTopicError, Leadership, Topic, TopicDraft};
+use crate::operations::{Order, OrderError, ReplicaReport};
 
 /// Requests of all shards that wait for the control thread.
 const CONTROL_REQUESTS_MAX: usize = 1024;
@@ -49,6 +52,10 @@ pub(crate) enum ControlRequest {
     DeleteTopic { name: TopicName, reply: Reply<Result<Arc<Topic>, DeleteTopicError>> },
     /// Look up the `HOST:PORT` of another node, which may block.
     Resolve { address: String, reply: Reply<Option<SocketAddr>> },
+    /// Ask every shard of its replicas, for people.
+    Report { reply: Reply<NodeReport> },
+    /// Have the shard that owns a partition carry out an operator's order.
+    Order { partition: PartitionId, order: Order, reply: Reply<Result<(), OrderError>> },
 }
 
 /// What the control thread tells a shard.
@@ -61,6 +68,10 @@ pub(crate) enum ShardCommand {
     RemoveTopic { topic: Arc<Topic>, forgotten: Reply<()> },
     /// Remove the files of those partitions of a deleted topic that are the shard's.
     RemoveFiles { partitions: Arc<[PartitionId]>, removed: Reply<Result<(), String>> },
+    /// Say how the replicas are.
+    Report { reply: Reply<Vec<ReplicaReport>> },
+    /// Carry out an operator's order. The partition is this shard's.
+    Order { partition: PartitionId, order: Order, reply: Reply<Result<(), OrderError>> },
     /// Make everything durable, and end. The drain is over, on all shards.
     Stop,
 }
@@ -107,7 +118,39 @@ impl ControlLink {
     }
 }
 
-/// The control thread's way to one shard.
+/// What all shards of a node say of their replicas.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeReport {
+    pub(crate) replicas: Vec<ReplicaReport>,
+    /// Shards that did not answer in time.
+    pub(crate) silent_shards: u32,
+}
+
+/// How long a shard may take to say how its replicas are.
+const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks every shard of its replicas. On the control thread.
+pub(crate) async fn report(shards: &[ShardLink]) -> NodeReport {
+    let asked = shards.iter().map(|shard| async {
+        let (reply, answer) = Reply::new();
+        let asked = async {
+            shard.send(ShardCommand::Report { reply }).await;
+            answer.recv().await.ok()
+        };
+        tokio::time::timeout(REPORT_PATIENCE, asked).await.ok().flatten()
+    });
+    let mut report = NodeReport::default();
+    for of_shard in join_all(asked).await {
+        match of_shard {
+            Some(replicas) => report.replicas.extend(replicas),
+            None => report.silent_shards += 1,
+        }
+    }
+    report
+}
+
+/// The control thread's way to one shard. Clones are the same.
+#[derive(Debug, Clone)]
 pub(crate) struct ShardLink(Sender<ShardCommand>);
 
 /// The shard's side of that.

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_channel::Receiver;
-use forebay_engine::{ShardIndex, ShardMetrics};
+use forebay_engine::{ShardIndex, ShardMetrics, shard_of};
 use forebay_format::{CleanEntry, NodeId, TopicId};
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::bridge::{ControlRequest, ControlRequests, Reply, ShardCommand, ShardEvent, ShardLink};
+use crate::bridge::{
+    ControlRequest, ControlRequests, Reply, ShardCommand, ShardEvent, ShardLink, report,
+};
 use crate::leadership::{
-    Coordinator, CreateTopicError, DeleteTopicError, Leaders, Leadership, Removal, StateFileError,
-    Topic, TopicChange, TopicDraft,
+    ClusterWatch, Coordinator, CreateTopicError, DeleteTopicError, Leaders, Leadership, Removal,
+    StateFileError, Topic, TopicChange, TopicDraft,
 };
 
 /// Where the shards say what they have to say.
@@ -56,6 +58,11 @@ impl<C: Coordinator> Control<C> {
     /// The shards, in order.
     pub(crate) fn shards(&self) -> &[ShardLink] {
         &self.shards
+    }
+
+    /// The cluster as it is seen.
+    pub(crate) fn watch(&self) -> ClusterWatch {
+        self.coordinator.watch()
     }
 
     /// Goes on with the removals that an earlier life of the node has not finished.
@@ -159,6 +166,19 @@ impl<C: Coordinator> Control<C> {
                 tokio::spawn(async move {
                     let found = tokio::net::lookup_host(&address).await;
                     reply.send(found.ok().and_then(|mut found| found.next()));
+                });
+            }
+            ControlRequest::Report { reply } => {
+                let shards = self.shards.clone();
+                // Nor does a shard that does not answer.
+                tokio::spawn(async move { reply.send(report(&shards).await) });
+            }
+            ControlRequest::Order { partition, order, reply } => {
+                let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
+                let owner = shard_of(partition, shards).get() as usize;
+                let Some(shard) = self.shards.get(owner).cloned() else { return };
+                tokio::spawn(async move {
+                    shard.send(ShardCommand::Order { partition, order, reply }).await;
                 });
             }
         }

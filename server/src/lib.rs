@@ -21,6 +21,7 @@ mod grpc;
 mod leadership;
 mod net;
 mod node;
+mod operations;
 mod ports;
 mod replication;
 mod run;

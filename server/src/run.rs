@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use forebay_engine::{DataDirectory, Mode, mailboxes, shard_of};
 use forebay_format::{CleanEntry, ClusterId, NodeId};
-use tokio::task::JoinHandle;
+use forebay_replication::health::HealthSettings;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::banner;
 use crate::bridge::{ControlLink, ControlRequests, ShardCommand, ShardLink};
@@ -25,9 +26,14 @@ use crate::leadership::{
 };
 use crate::net::{self, ConnectionCounts, ShardThread, Stop, StopSignal};
 use crate::node::RunError;
+use crate::operations::{
+    HealthWatch, HeartbeatSetup, History, LeaseDeadline, Operations, Peers, keep_history,
+    send_heartbeats,
+};
 use crate::ports::{Addresses, Ports, registration};
+use crate::replication::ReplicationMetrics;
 use crate::shard::{self, Membership, ShardSetup};
-use crate::telemetry::{self, HttpState, Metrics, MetricsOfShard, Readiness};
+use crate::telemetry::{self, ClusterMetrics, HttpState, Metrics, MetricsOfShard, Readiness};
 
 /// Beyond the drain, how long the shards may take to make everything durable and close their logs.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
@@ -45,6 +51,50 @@ pub(crate) struct Serving {
     readiness: Readiness,
     /// Tells all streams that the node is about to stop.
     drain: Stop,
+    /// Ends with this.
+    _watching: Watching,
+}
+
+/// What is watched and kept for people, by tasks of their own.
+struct Watching {
+    operations: Operations,
+    /// They end with this.
+    _tasks: JoinSet<()>,
+}
+
+impl Watching {
+    fn start(
+        facts: &NodeFacts,
+        coordinator: &impl Coordinator,
+        leaders: &Arc<Leaders>,
+        lease: LeaseDeadline,
+    ) -> Self {
+        let (node, watch) = (facts.node.id, coordinator.watch());
+        let (history, requests) = History::new();
+        let (board, health) = HealthWatch::new();
+        let runtime = tokio::runtime::Handle::current();
+        let peers = Peers::new(node, watch.clone(), health.clone(), runtime);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep_history(requests, node, watch.clone()));
+        let cluster = &facts.config.cluster;
+        if !cluster.is_alone() {
+            let settings = HealthSettings {
+                interval_ms: cluster.heartbeat_interval.as_millis(),
+                suspected_after: cluster.suspected_after,
+                unhealthy_after: cluster.unhealthy_after,
+            };
+            tasks.spawn(send_heartbeats(HeartbeatSetup {
+                cluster: facts.cluster,
+                node,
+                settings,
+                watch,
+                leaders: Arc::clone(leaders),
+                board,
+                history: history.clone(),
+            }));
+        }
+        Self { operations: Operations { history, health, peers, lease }, _tasks: tasks }
+    }
 }
 
 impl Serving {
@@ -54,13 +104,15 @@ impl Serving {
         let (directory, clean) = DataDirectory::open(&config.node.data, mode)?;
         let ports = Ports::bind(&config, shards)?;
         let joined = Joined::join(&config, &directory, &ports.addresses, shards).await?;
-        let Joined { mut coordinator, cluster, node, members } = joined;
+        let Joined { mut coordinator, cluster, node, members, lease } = joined;
         let health = Health::new().await;
         let (drain, draining) = Stop::new();
         let facts = Arc::new(NodeFacts { cluster, node, config: config.clone() });
         let leaders = Arc::new(Leaders::default());
+        let watching = Watching::start(&facts, &coordinator, &leaders, lease);
         let setup = Setup {
             facts: &facts,
+            operations: &watching.operations,
             directory: directory.cluster(),
             leaders: &leaders,
             health: &health,
@@ -77,12 +129,18 @@ impl Serving {
         );
         let engines = control.all_ready().await?;
         control.resume_removals().await;
-        let of_shards =
-            spawned.metrics.into_iter().zip(engines).map(|((server, connections), engine)| {
-                MetricsOfShard { engine, server, connections }
-            });
+        let of_shards = spawned.metrics.into_iter().zip(engines).map(|(counted, engine)| {
+            let CountsOfShard { server, connections, replication } = counted;
+            MetricsOfShard { engine, server, connections, replication }
+        });
         let http = Arc::new(HttpState {
             metrics: Metrics::new(of_shards.collect()),
+            cluster: ClusterMetrics {
+                shards: control.shards().to_vec(),
+                operations: watching.operations.clone(),
+                watch: control.watch(),
+                clustered: !config.cluster.is_alone(),
+            },
             readiness: readiness.clone(),
             cluster_id: cluster.to_string(),
             node_id: facts.node.id.get(),
@@ -112,6 +170,7 @@ impl Serving {
             health,
             readiness,
             drain,
+            _watching: watching,
         })
     }
 
@@ -165,6 +224,7 @@ struct Joined {
     node: NodeRegistration,
     /// By shard.
     members: Vec<Option<Membership>>,
+    lease: LeaseDeadline,
 }
 
 impl Joined {
@@ -185,6 +245,7 @@ impl Joined {
                 cluster,
                 node,
                 members,
+                lease: LeaseDeadline::none(),
             });
         }
         let protocol = forebay_replication::Config::default();
@@ -205,10 +266,11 @@ impl Joined {
             Some(Membership { seat, protocol: protocol.clone() })
         };
         let members = (0..shards).map(seat).collect();
+        let lease = LeaseDeadline::new(etcd.lease_deadline());
         let clustered = ClusterCoordinator::new(etcd, directory.path());
         let coordinator = Coordination::Clustered(Box::new(clustered));
         let node = NodeRegistration { id: identity.node, ..node };
-        Ok(Self { coordinator, cluster: identity.cluster, node, members })
+        Ok(Self { coordinator, cluster: identity.cluster, node, members, lease })
     }
 }
 
@@ -218,6 +280,7 @@ struct Setup<'a> {
     facts: &'a Arc<NodeFacts>,
     /// The cluster id that the files of this data directory bear.
     directory: ClusterId,
+    operations: &'a Operations,
     leaders: &'a Arc<Leaders>,
     health: &'a Health,
     drain: &'a StopSignal,
@@ -229,7 +292,15 @@ struct Spawned {
     requests: ControlRequests,
     events: Events,
     threads: Vec<ShardThread<()>>,
-    metrics: Vec<(Arc<ServerMetrics>, Arc<ConnectionCounts>)>,
+    metrics: Vec<CountsOfShard>,
+}
+
+/// Where a shard counts, besides its engine.
+#[derive(Debug, Clone, Default)]
+struct CountsOfShard {
+    server: Arc<ServerMetrics>,
+    connections: Arc<ConnectionCounts>,
+    replication: Arc<ReplicationMetrics>,
 }
 
 impl Spawned {
@@ -239,7 +310,7 @@ impl Spawned {
         clean: Vec<CleanEntry>,
         members: Vec<Option<Membership>>,
     ) -> Result<Self, RunError> {
-        let Setup { facts, directory, leaders, health, drain } = *setup;
+        let Setup { facts, directory, operations, leaders, health, drain } = *setup;
         let watch = coordinator.watch();
         let mut topics = Vec::new();
         for topic in coordinator.topics().await? {
@@ -259,7 +330,7 @@ impl Spawned {
         for (((address, inbox), core), member) in shards_of {
             let index = address.shard();
             let (link, commands) = ShardLink::new();
-            let (metrics, connections) = (Arc::default(), Arc::default());
+            let counted = CountsOfShard::default();
             let of_shard = |entry: &&CleanEntry| shard_of(entry.partition, shards) == index;
             let setup = ShardSetup {
                 index,
@@ -272,6 +343,8 @@ impl Spawned {
                 topics: topics.clone(),
                 leaders: leaders.clone(),
                 watch: watch.clone(),
+                operations: operations.clone(),
+                replication: Arc::clone(&counted.replication),
                 member,
                 health: health.clone(),
                 runtime: tokio::runtime::Handle::current(),
@@ -279,13 +352,13 @@ impl Spawned {
                 commands,
                 events: events_in.clone(),
                 drain: drain.clone(),
-                metrics: Arc::clone(&metrics),
-                connections: Arc::clone(&connections),
+                metrics: Arc::clone(&counted.server),
+                connections: Arc::clone(&counted.connections),
             };
             let name = format!("forebay-shard-{index}");
             spawned.threads.push(net::spawn_shard(name, core, move || shard::run(setup))?);
             spawned.links.push(link);
-            spawned.metrics.push((metrics, connections));
+            spawned.metrics.push(counted);
         }
         Ok(spawned)
     }

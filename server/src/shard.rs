@@ -23,7 +23,8 @@ use crate::net::{
     self, ConnectionCounts, ConnectionLimits, Connections, Listener, Stop, StopSignal,
 };
 
-use crate::replication::{Replicas, ReplicasSetup};
+use crate::operations::{Operations, OrderError};
+use crate::replication::{Replicas, ReplicasSetup, ReplicationMetrics};
 
 /// Distance of index entries, in bytes.
 const INDEX_INTERVAL_BYTES: u64 = 32 * 1024;
@@ -45,6 +46,8 @@ pub(crate) struct ShardSetup {
     pub(crate) topics: Vec<(Arc<Topic>, Arc<[Leadership]>)>,
     pub(crate) leaders: Arc<Leaders>,
     pub(crate) watch: ClusterWatch,
+    pub(crate) operations: Operations,
+    pub(crate) replication: Arc<ReplicationMetrics>,
     /// Of a node among others.
     pub(crate) member: Option<Membership>,
     pub(crate) health: Health,
@@ -111,6 +114,8 @@ impl Running {
                 watch: setup.watch.clone(),
                 control: setup.control.clone(),
                 leaders: Arc::clone(&setup.leaders),
+                operations: setup.operations.clone(),
+                metrics: setup.replication,
             })
         });
         let (index, shards) = (setup.index, setup.shards);
@@ -126,6 +131,7 @@ impl Running {
             replicas,
             leaders: setup.leaders,
             watch: setup.watch,
+            operations: setup.operations,
             control: setup.control,
             facts: setup.facts,
             drain: setup.drain,
@@ -176,6 +182,18 @@ impl Running {
                 }
                 ShardCommand::RemoveFiles { partitions, removed } => {
                     deleted.try_send((partitions, removed)).ok();
+                }
+                ShardCommand::Report { reply } => {
+                    let replicas = self.services.replicas.as_ref();
+                    reply.send(replicas.map(Replicas::report).unwrap_or_default());
+                }
+                ShardCommand::Order { partition, order, reply } => {
+                    match self.services.replicas.clone() {
+                        Some(replicas) => net::spawn(async move {
+                            reply.send(replicas.order(partition, order).await);
+                        }),
+                        None => reply.send(Err(OrderError::NotHere)),
+                    }
                 }
                 ShardCommand::Stop => return,
             }

@@ -12,12 +12,13 @@ use forebay_client::{
 };
 
 use self::{ends::Ends, printer::Printer};
-use super::{connect, trouble};
 use crate::{
     arguments::Consume,
+    client::connect,
     clock,
     failure::Failure,
     range::{From, Range, To},
+    trouble,
 };
 
 pub(super) async fn run(consume: Consume) -> Result<(), Failure> {

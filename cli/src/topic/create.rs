@@ -5,11 +5,12 @@ use std::fmt::{self, Write};
 use forebay_client::{CreateTopicError, NewTopic};
 use serde::Serialize;
 
-use super::{connect, trouble};
 use crate::{
     arguments::Create,
+    client::connect,
     failure::Failure,
     output::{self, Report},
+    trouble,
 };
 
 #[derive(Debug, Serialize)]

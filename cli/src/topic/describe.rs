@@ -8,11 +8,12 @@ use std::{
 use forebay_client::{PartitionMetadata, PartitionStatus, TopicDescription};
 use serde::Serialize;
 
-use super::{connect, trouble};
 use crate::{
     arguments::Describe,
+    client::connect,
     failure::Failure,
     output::{self, Report, Table},
+    trouble,
 };
 
 #[derive(Debug, Serialize)]

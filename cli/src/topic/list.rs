@@ -5,11 +5,12 @@ use std::fmt::{self, Write};
 use forebay_client::{ListTopicsError, TopicSummary};
 use serde::Serialize;
 
-use super::{connect, trouble};
 use crate::{
     arguments::List,
+    client::connect,
     failure::Failure,
     output::{self, Report, Table},
+    trouble,
 };
 
 #[derive(Debug, Serialize)]

@@ -17,12 +17,13 @@ use tokio::{
 };
 
 use self::acknowledged::Acknowledged;
-use super::{connect, trouble};
 use crate::{
     arguments::{Acks, Produce},
+    client::connect,
     failure::{Failure, Kind, with_causes},
     input,
     pattern::split::{Found, Splitter},
+    trouble,
 };
 
 /// No record can be longer: this is the largest batch there may ever be.

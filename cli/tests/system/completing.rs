@@ -10,6 +10,14 @@ fn every_command_explains_itself() {
         assert!(help.contains("--endpoint"), "{verb} talks to a node: {help}");
         assert!(help.contains("--format"), "{verb} prints data: {help}");
     }
+    let cluster = ["health", "info", "members", "events"];
+    let orders = ["transfer-leader", "force-leader", "confirm-metadata"];
+    for verb in cluster.into_iter().chain(orders) {
+        let help = Forebay::new(["cluster", verb, "--help"]).run().success_text();
+        assert!(help.contains("Usage: forebay cluster"), "{verb}: {help}");
+        assert!(help.contains("--endpoint"), "{verb} talks to a node: {help}");
+        assert!(help.contains("--format"), "{verb} prints data: {help}");
+    }
     let serve = Forebay::new(["serve", "--help"]).run().success_text();
     for flag in ["--data", "--listen", "--http", "--shards", "--node-id", "--advertise", "--config"]
     {

@@ -7,6 +7,7 @@ mod clusters;
 mod completing;
 mod consuming;
 mod killing;
+mod operating;
 mod producing;
 mod starting;
 mod stopping;

@@ -17,12 +17,8 @@ use super::{
     supervisor,
 };
 use crate::{
-    admin::{MetadataError, Unreachable},
-    call::CallEnded,
-    client::Client,
-    clock,
-    metadata::ClusterMetadata,
-    refusal::Refusal,
+    admin::MetadataError, asking::Unreachable, call::CallEnded, client::Client, clock,
+    metadata::ClusterMetadata, refusal::Refusal,
 };
 
 /// How long the server may take to make a topic.

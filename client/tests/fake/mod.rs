@@ -470,6 +470,7 @@ impl ClusterService for Services {
             node_id: NodeId::new(1).get(),
             address: address.clone(),
             shard_addresses: vec![address],
+            ..Default::default()
         };
         Ok(Response::new(v1::GetMetadataResponse {
             cluster_id: String::new(),

@@ -25,6 +25,13 @@ impl Config {
             self.check_ports("network.advertise", advertise.port())?;
         }
         self.check_etcd()?;
+        let (suspected, unhealthy) = (self.cluster.suspected_after, self.cluster.unhealthy_after);
+        if unhealthy < suspected {
+            let problem = format!(
+                "expected at least cluster.suspected_after, {suspected}, found {unhealthy}"
+            );
+            return Err(self.conflict("cluster.unhealthy_after", problem));
+        }
         let alone = self.cluster.etcd.endpoints.is_empty();
         match self.topics.defaults.write_concern {
             WriteConcern::Replicas(replicas) if alone && replicas > REPLICAS => {

@@ -7,12 +7,30 @@ use super::units::Span;
 use super::value::{Value, ValueError};
 
 /// Section `cluster`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ClusterConfig {
+    /// Between two heartbeats to another node.
+    pub heartbeat_interval: Span,
+    /// So many missed in a row make a node suspected.
+    pub suspected_after: u32,
+    /// So many make it unhealthy.
+    pub unhealthy_after: u32,
     /// What holds the cluster's common state.
     pub etcd: EtcdConfig,
     /// Where it is written down what each replica is told and does.
     pub trace: Option<PathBuf>,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Span::from_millis(1_000),
+            suspected_after: 2,
+            unhealthy_after: 5,
+            etcd: EtcdConfig::default(),
+            trace: None,
+        }
+    }
 }
 
 impl ClusterConfig {

@@ -344,6 +344,15 @@ mod tests {
     }
 
     #[test]
+    fn node_cannot_be_unhealthy_before_it_is_suspected() {
+        assert_eq!(
+            error("[cluster]\nsuspected_after = 6\n"),
+            "default: cluster.unhealthy_after: expected at least cluster.suspected_after, 6, found 5"
+        );
+        assert!(from_file("[cluster]\nsuspected_after = 6\nunhealthy_after = 6\n").is_ok());
+    }
+
+    #[test]
     fn settings_that_can_never_work_are_refused() {
         assert_eq!(
             error("[topics]\nwrite_concern = '3'\n"),

@@ -175,6 +175,20 @@ fn cluster_settings() -> [Setting<Config>; 10] {
     ]
 }
 
+/// When other nodes seem healthy, and when not.
+fn health_settings() -> [Setting<Config>; 3] {
+    [
+        setting!("cluster.heartbeat_interval", cluster.heartbeat_interval: Span,
+            "How often each other node is asked whether it answers. A heartbeat that is not answered \
+             before the next is missed.", span((100, 60 * SECOND))),
+        setting!("cluster.suspected_after", cluster.suspected_after: u32,
+            "A node that has missed so many heartbeats in a row is shown as suspected.", 1..=1_000),
+        setting!("cluster.unhealthy_after", cluster.unhealthy_after: u32,
+            "A node that has missed so many is shown as unhealthy, and reconnects to it are spaced out. \
+             It is healthy again with its first answer.", 1..=1_000),
+    ]
+}
+
 /// All settings of a node.
 pub fn settings() -> &'static [Setting<Config>] {
     use super::node::{Advertise, FsyncPolicy, LogFormat, ShardCount};
@@ -211,6 +225,7 @@ pub fn settings() -> &'static [Setting<Config>] {
                  stream whose next batch does not fit is not read from until answers have gone out.",
                 size((4 * MIB, 4 * GIB))),
         ];
+        table.extend(health_settings());
         table.extend(cluster_settings());
         let others: Vec<Setting<Config>> = vec![
             setting!("storage.fsync", storage.fsync: FsyncPolicy,

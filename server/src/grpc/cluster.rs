@@ -103,7 +103,7 @@ fn get_metadata(
     let (facts, view) = (&services.facts, services.watch.borrow());
     Ok(v1::GetMetadataResponse {
         cluster_id: facts.cluster.to_string(),
-        nodes: view.nodes.iter().map(|(id, node)| convert::node(*id, node)).collect(),
+        nodes: view.nodes.iter().map(|(id, node)| convert::node(*id, node, services)).collect(),
         topics: topics.iter().map(|served| convert::topic_metadata(served, services)).collect(),
     })
 }

@@ -3,6 +3,7 @@
 use forebay_engine::CursorStart;
 use forebay_format::{NodeId, Offset, PartitionId, TimestampMs};
 use forebay_proto::v1;
+use forebay_replication::health::NodeHealth;
 
 use super::services::Services;
 use super::status::Refusal;
@@ -27,12 +28,27 @@ pub(crate) fn start(position: Option<v1::StartPosition>) -> Result<CursorStart, 
     }
 }
 
-pub(crate) fn node(id: NodeId, node: &NodeRecord) -> v1::Node {
+pub(crate) fn node(id: NodeId, node: &NodeRecord, services: &Services) -> v1::Node {
     v1::Node {
+        health: node_health(id, services).into(),
         node_id: id.get(),
         address: node.address.clone(),
         shard_addresses: node.shard_addresses.clone(),
     }
+}
+
+/// How a node seems to this one, which has nothing to complain of itself.
+pub(crate) fn node_health(node: NodeId, services: &Services) -> v1::NodeHealth {
+    if node == services.facts.node.id {
+        return v1::NodeHealth::Healthy;
+    }
+    services.operations.health.of(node).map_or(v1::NodeHealth::Unspecified, |sight| {
+        match sight.health {
+            NodeHealth::Healthy => v1::NodeHealth::Healthy,
+            NodeHealth::Suspected => v1::NodeHealth::Suspected,
+            NodeHealth::Unhealthy => v1::NodeHealth::Unhealthy,
+        }
+    })
 }
 
 pub(crate) fn topic_summary(topic: &Topic) -> v1::TopicSummary {
@@ -53,7 +69,7 @@ pub(crate) fn topic_metadata(served: &ServedTopic, services: &Services) -> v1::T
     };
     let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.get()).collect();
     let partition = |id: PartitionId| {
-        let Standing { leader, epoch, replicas, in_sync } = services.leaders.of(id);
+        let Standing { leader, epoch, replicas, in_sync, .. } = services.leaders.of(id);
         v1::PartitionMetadata {
             partition: id.partition.get(),
             leader: leader.map(NodeId::get),

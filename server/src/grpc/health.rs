@@ -1,6 +1,7 @@
 //! grpc.health.v1: for each service, and for the node as a whole. Set by the control thread, asked of any
 //! shard.
 
+use forebay_proto::v1::admin_service_server::SERVICE_NAME as ADMIN;
 use forebay_proto::v1::cluster_service_server::SERVICE_NAME as CLUSTER;
 use forebay_proto::v1::consumer_service_server::SERVICE_NAME as CONSUMER;
 use forebay_proto::v1::producer_service_server::SERVICE_NAME as PRODUCER;
@@ -36,7 +37,7 @@ impl Health {
     }
 
     async fn set(&self, status: ServingStatus) {
-        for service in ["", PRODUCER, CONSUMER, CLUSTER] {
+        for service in ["", PRODUCER, CONSUMER, CLUSTER, ADMIN] {
             self.0.set_service_status(service, status).await;
         }
     }

@@ -1,6 +1,7 @@
 //! The gRPC services of a shard: one file or folder per service, one `convert` between wire and domain,
 //! one `status` for everything that can go wrong.
 
+mod admin;
 mod chunks;
 mod cluster;
 mod connection;
@@ -8,6 +9,7 @@ mod consume;
 mod convert;
 mod frame;
 mod health;
+mod heartbeat;
 mod metrics;
 mod open_requests;
 mod produce;

@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 
+use forebay_proto::v1::admin_service_server::AdminServiceServer;
 use forebay_proto::v1::cluster_service_server::ClusterServiceServer;
+use forebay_proto::v1::replication_service_server::ReplicationServiceServer;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
@@ -12,11 +14,13 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower::Service;
 
+use super::admin::AdminApi;
 use super::cluster::ClusterApi;
 use super::connection::ConnectionUse;
 use super::consume::ConsumeSession;
 use super::frame;
 use super::health::Health;
+use super::heartbeat::HeartbeatApi;
 use super::produce::ProduceSession;
 use super::reflection;
 use super::replicate::ReplicateSession;
@@ -46,6 +50,8 @@ impl Router {
     pub(crate) fn new(services: Rc<Services>, health: &Health, runtime: &Handle) -> Self {
         let (reflection, reflection_alpha) = reflection::services(runtime);
         let routes = Routes::new(ClusterServiceServer::new(ClusterApi::new(services.clone())))
+            .add_service(AdminServiceServer::new(AdminApi::new(services.clone())))
+            .add_service(ReplicationServiceServer::new(HeartbeatApi::new(services.clone())))
             .add_service(health.service())
             .add_service(reflection)
             .add_service(reflection_alpha)

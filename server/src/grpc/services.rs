@@ -19,6 +19,7 @@ use crate::leadership::{
     ClusterWatch, CreateTopicError, Leaders, NodeRegistration, Topic, TopicDraft,
 };
 use crate::net::StopSignal;
+use crate::operations::Operations;
 use crate::replication::Replicas;
 
 /// What the node says about itself.
@@ -38,6 +39,8 @@ pub(crate) struct Services {
     pub(crate) leaders: Arc<Leaders>,
     /// The nodes.
     pub(crate) watch: ClusterWatch,
+    /// What people are told of nodes and events.
+    pub(crate) operations: Operations,
     pub(crate) control: ControlLink,
     pub(crate) facts: Arc<NodeFacts>,
     /// Streams end when this is said.
@@ -153,7 +156,8 @@ impl Services {
         }
     }
 
-    fn not_leader(&self, partition: PartitionId, leader: Option<NodeId>) -> Failure {
+    /// Somebody else leads, or nobody.
+    pub(crate) fn not_leader(&self, partition: PartitionId, leader: Option<NodeId>) -> Failure {
         let standing = self.leaders.of(partition);
         let Some(leader) = leader.or(standing.leader).filter(|id| *id != self.facts.node.id) else {
             return Refusal::NoLeader.into();

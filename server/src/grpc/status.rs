@@ -18,6 +18,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::config::TopicSettingError;
 use crate::leadership::{CreateTopicError, DeleteTopicError};
+use crate::operations::{OrderError, PeerError};
 
 /// Domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "forebay";
@@ -142,6 +143,8 @@ pub(crate) enum Refusal {
     NotLeader { leader: NodeId, address: String, epoch: Epoch },
     #[error("the partition has no leader at present")]
     NoLeader,
+    #[error("this node is alone and has no replicas to speak of")]
+    Alone,
     #[error("the batch is compressed: read it raw, as plain records it cannot be given yet")]
     CompressedBatch,
 }
@@ -200,6 +203,7 @@ impl From<Refusal> for Failure {
                     .with("epoch", epoch)
             }
             Refusal::NoLeader => as_is(Code::Unavailable, "NO_LEADER").retry(),
+            Refusal::Alone => as_is(Code::FailedPrecondition, "NODE_ALONE"),
             Refusal::CompressedBatch => as_is(Code::Unimplemented, "COMPRESSED_BATCH"),
         }
     }
@@ -309,6 +313,32 @@ impl From<WriteRefusal> for Failure {
                     .field("write_concern_replicas")
             }
             WriteRefusal::Overloaded => is(Code::ResourceExhausted, "TOO_MANY_IN_FLIGHT").retry(),
+        }
+    }
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        let is = |code, reason| Self::new(code, reason, error);
+        match error {
+            OrderError::NotHere => is(Code::FailedPrecondition, "NO_REPLICA"),
+            OrderError::NotLeader => is(Code::Unavailable, "NO_LEADER").retry(),
+            OrderError::Busy => is(Code::Unavailable, "BUSY").retry(),
+            OrderError::NoSuccessor => is(Code::FailedPrecondition, "NO_SUCCESSOR"),
+            OrderError::NothingToConfirm => is(Code::FailedPrecondition, "NOTHING_TO_CONFIRM"),
+            OrderError::MetadataChanged => is(Code::Aborted, "METADATA_CHANGED").retry(),
+            OrderError::GivenUp => is(Code::Unavailable, "GIVEN_UP").retry(),
+        }
+    }
+}
+
+impl From<PeerError> for Failure {
+    fn from(error: PeerError) -> Self {
+        match &error {
+            PeerError::Silent(node) => {
+                Self::new(Code::Unavailable, "NODE_SILENT", &error).with("node", node).retry()
+            }
+            PeerError::Refused(status) => Self::new(status.code(), "NODE_REFUSED", &error),
         }
     }
 }

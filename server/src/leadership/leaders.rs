@@ -1,7 +1,7 @@
 //! Who leads which partition, as far as this node knows. Written as news come, read by calls of clients;
 //! never on the way of a batch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::PoisonError;
 
 use forebay_format::{Epoch, NodeId, PartitionId, TopicId};
@@ -26,6 +26,10 @@ pub(crate) struct Standing {
     pub(crate) epoch: Epoch,
     /// The voters, then further copies.
     pub(crate) replicas: Vec<NodeId>,
+    /// Those of them that vote now, or will when a change is resolved.
+    pub(crate) voters: Vec<NodeId>,
+    /// Those that are to vote and do not yet.
+    pub(crate) joining: Vec<NodeId>,
     pub(crate) in_sync: Vec<NodeId>,
 }
 
@@ -45,7 +49,10 @@ impl Leaders {
     pub(crate) fn lead_alone(&self, node: NodeId, leaderships: &[Leadership]) {
         for leadership in leaderships {
             let (leader, epoch) = (Some(node), leadership.epoch);
-            let standing = Standing { leader, epoch, replicas: vec![node], in_sync: vec![node] };
+            let alone = vec![node];
+            let (replicas, voters) = (alone.clone(), alone.clone());
+            let standing =
+                Standing { leader, epoch, replicas, voters, in_sync: alone, ..Default::default() };
             self.set(leadership.partition, standing);
         }
     }
@@ -54,12 +61,20 @@ impl Leaders {
     pub(crate) fn observed(&self, partition: PartitionId, observation: &Observation) {
         let leader = observation.leader.as_ref().map(|leader| leader.value.node);
         let standing = match &observation.state {
-            Some(state) => Standing {
-                leader,
-                epoch: state.value.epoch,
-                replicas: state.value.nodes(),
-                in_sync: state.value.isr.clone(),
-            },
+            Some(state) => {
+                let state = &state.value;
+                let votes = |node: &NodeId| state.member(*node).is_some();
+                let replicas = state.nodes();
+                let target = state.target.iter().flatten().copied();
+                Standing {
+                    leader,
+                    epoch: state.epoch,
+                    voters: replicas.iter().filter(|node| votes(node)).copied().collect(),
+                    joining: target.filter(|node| !votes(node)).collect(),
+                    replicas,
+                    in_sync: state.isr.clone(),
+                }
+            }
             None => {
                 Standing { leader, replicas: observation.assigned.clone(), ..Default::default() }
             }
@@ -85,6 +100,12 @@ impl Leaders {
         } else {
             serving.remove(&partition)
         };
+    }
+
+    /// The nodes that hold replicas of whatever partition, or are to.
+    pub(crate) fn holders(&self) -> BTreeSet<NodeId> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().flat_map(|standing| standing.replicas.iter().copied()).collect()
     }
 
     /// Forgets a topic.

@@ -1,10 +1,14 @@
 //! Clients' writes that wait for what the protocol says of them.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use forebay_engine::{AckWhen, AppendError, Appended, Completion, WriteRefusal};
 use forebay_format::{BatchMeta, TimestampMs};
 use forebay_replication::{Answer, Token, WriteConcern, WriteRefusal as Refusal};
+
+use super::metrics::ReplicationMetrics;
+use crate::clock;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -19,6 +23,7 @@ struct Waiting {
     record_count: u32,
     /// When it was appended; `None` when it had been before.
     append_time: Option<TimestampMs>,
+    since: Instant,
 }
 
 impl Answers {
@@ -26,7 +31,8 @@ impl Answers {
     pub(super) fn wait(&mut self, done: Completion, record_count: u32) -> Token {
         self.last += 1;
         let token = Token(self.last);
-        self.waiting.insert(token, Waiting { done, record_count, append_time: None });
+        let since = clock::monotonic();
+        self.waiting.insert(token, Waiting { done, record_count, append_time: None, since });
         token
     }
 
@@ -42,10 +48,14 @@ impl Answers {
         &mut self,
         token: Token,
         answer: Answer,
+        metrics: &ReplicationMetrics,
     ) -> Option<(Completion, Result<Appended, AppendError>)> {
-        let Waiting { done, record_count, append_time } = self.waiting.remove(&token)?;
+        let Waiting { done, record_count, append_time, since } = self.waiting.remove(&token)?;
         let outcome = match answer {
-            Answer::Acked { base_offset, epoch, durable_replicas, .. } => {
+            Answer::Acked { base_offset, epoch, durable_replicas, concern } => {
+                if !matches!(concern, WriteConcern::None | WriteConcern::LEADER) {
+                    metrics.commit.observe(clock::monotonic().duration_since(since));
+                }
                 let duplicate = append_time.is_none();
                 let append_time = append_time.unwrap_or(TimestampMs::MIN);
                 let durable_replicas = u32::try_from(durable_replicas).unwrap_or(u32::MAX);
@@ -122,11 +132,11 @@ mod tests {
 
     #[test]
     fn each_write_is_answered_once_and_where_it_came_from() {
-        let mut answers = Answers::default();
+        let (mut answers, counted) = (Answers::default(), ReplicationMetrics::default());
         let (one, two) = (answers.wait(completion(11), 5), answers.wait(completion(12), 6));
         assert_ne!(one, two);
         answers.appended(two, &batch());
-        let (done, outcome) = answers.answer(two, acked(2)).expect("it waits");
+        let (done, outcome) = answers.answer(two, acked(2), &counted).expect("it waits");
         assert_eq!(done.token, 12);
         let expected = Appended {
             base_offset: Offset::new(7),
@@ -137,8 +147,8 @@ mod tests {
             duplicate: false,
         };
         assert_eq!(outcome.expect("acknowledged"), expected);
-        assert!(answers.answer(two, acked(2)).is_none(), "it was answered");
-        let (done, outcome) = answers.answer(one, acked(0)).expect("it waits");
+        assert!(answers.answer(two, acked(2), &counted).is_none(), "it was answered");
+        let (done, outcome) = answers.answer(one, acked(0), &counted).expect("it waits");
         let appended = outcome.expect("acknowledged");
         assert_eq!((done.token, appended.record_count), (11, 5));
         assert!(appended.duplicate, "it was not appended by this attempt");
@@ -147,11 +157,12 @@ mod tests {
 
     #[test]
     fn what_becomes_of_writes_is_not_known_when_the_log_is_out_of_service() {
-        let mut answers = Answers::default();
+        let (mut answers, counted) = (Answers::default(), ReplicationMetrics::default());
         let one = answers.wait(completion(11), 5);
         answers.wait(completion(12), 5);
         let offset = Offset::new(7);
-        let indeterminate = answers.answer(one, Answer::Indeterminate { base_offset: offset });
+        let indeterminate =
+            answers.answer(one, Answer::Indeterminate { base_offset: offset }, &counted);
         let (_, outcome) = indeterminate.expect("it waits");
         assert!(matches!(outcome, Err(AppendError::Indeterminate)));
         let abandoned = answers.abandon();
@@ -171,9 +182,10 @@ mod tests {
             current: ProducerEpoch::new(2),
         };
         let refuse = |refusal| {
-            let mut answers = Answers::default();
+            let (mut answers, counted) = (Answers::default(), ReplicationMetrics::default());
             let token = answers.wait(completion(1), 1);
-            let (_, outcome) = answers.answer(token, Answer::Refused(refusal)).expect("it waits");
+            let (_, outcome) =
+                answers.answer(token, Answer::Refused(refusal), &counted).expect("it waits");
             outcome.expect_err("it was refused")
         };
         for (refusal, expected) in [

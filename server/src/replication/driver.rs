@@ -10,7 +10,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,8 +21,9 @@ use forebay_engine::{
     StampedBatch,
 };
 use forebay_format::{
-    BatchMeta, ClientHeader, LeaderFields, LogState, NodeId, PartitionId, Position,
+    BatchMeta, ClientHeader, LeaderFields, LogState, NodeId, Offset, PartitionId, Position,
 };
+use forebay_proto::v1::ClusterEventKind;
 use forebay_replication::metadata::PartitionState;
 use forebay_replication::trace::Beginning;
 use forebay_replication::{
@@ -33,6 +34,7 @@ use forebay_replication::{
 use super::answers::{self, Answers};
 use super::feed::Feeds;
 use super::link::{Batches, Destination};
+use super::metrics::add;
 use super::surroundings::Surroundings;
 use super::timer::Timer;
 use super::trace::Trace;
@@ -41,6 +43,7 @@ use super::wire;
 use crate::clock;
 use crate::leadership::{EtcdRequest, state_value};
 use crate::net;
+use crate::operations::{self, ReplicaReport, Role, Subject, words_of_alarm};
 
 /// How long what the disk has refused waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -69,6 +72,10 @@ pub(super) struct Driver {
     pub(super) timer: Timer,
     /// Where traces are wanted.
     trace: RefCell<Option<Trace>>,
+    /// What people must look at.
+    alarm: Cell<Option<Alarm>>,
+    /// What each other replica has made durable, as it said last. For people.
+    acknowledged: RefCell<BTreeMap<NodeId, Offset>>,
 }
 
 impl Driver {
@@ -92,6 +99,8 @@ impl Driver {
             answered: RefCell::default(),
             timer: Timer::default(),
             trace: RefCell::default(),
+            alarm: Cell::default(),
+            acknowledged: RefCell::default(),
         });
         net::spawn(Rc::clone(&driver).open());
         driver
@@ -174,6 +183,7 @@ impl Driver {
     ) {
         if let Message::Appended { durable, .. } = &message {
             self.feeds.flow(from).durable(*durable);
+            self.acknowledged.borrow_mut().insert(from, durable.end);
         }
         self.handle_with(Event::Message(from, message), batches);
     }
@@ -389,7 +399,7 @@ impl Driver {
     }
 
     fn answer(&self, token: Token, answer: Answer) {
-        let answer = self.answers.borrow_mut().answer(token, answer);
+        let answer = self.answers.borrow_mut().answer(token, answer, &self.surroundings.metrics);
         self.answered.borrow_mut().extend(answer);
     }
 
@@ -406,12 +416,58 @@ impl Driver {
             self.window.borrow_mut().clear();
         }
         self.feeds.interrupt();
+        let metrics = &self.surroundings.metrics;
+        match part {
+            Part::Follower => {}
+            Part::Candidate(_) => {
+                self.acknowledged.borrow_mut().clear();
+                add(&metrics.elections, 1);
+            }
+            Part::Leader(_) => add(&metrics.elections_won, 1),
+        }
         let serves = matches!(part, Part::Leader(_));
         self.surroundings.leaders.set_serving(self.id, serves);
         tracing::info!(partition = %self.id, ?part, "the replica's part has changed");
     }
 
+    /// How it is, for people.
+    pub(super) fn report(&self) -> ReplicaReport {
+        let alarm = self.alarm.get();
+        let report = self.with_replica(|replica| {
+            let state = replica.state();
+            ReplicaReport {
+                partition: self.id,
+                role: replica.part().into(),
+                epoch: replica.promised(),
+                log_start: replica.log().log_start,
+                end: replica.log().end,
+                durable: replica.durable().end,
+                committed: replica.committed(),
+                state_version: state.map_or(0, |state| state.version),
+                voters: state.map_or(0, |state| state.replicas.len()),
+                in_sync: state.map_or(0, |state| state.isr.len()),
+                unclean: state.and_then(|state| state.unclean.last().copied()),
+                alarm: alarm.filter(|alarm| still_holds(alarm, state)),
+                acknowledged: Vec::new(),
+            }
+        });
+        let mut report = report.unwrap_or_else(|| ReplicaReport::closed(self.id));
+        if let Role::Leader = report.role {
+            let acknowledged = self.acknowledged.borrow();
+            report.acknowledged = acknowledged.iter().map(|(node, end)| (*node, *end)).collect();
+        }
+        report
+    }
+
     fn alarm(&self, alarm: Alarm) {
+        self.alarm.set(Some(alarm));
+        let (reason, words) = words_of_alarm(&alarm);
+        self.surroundings.operations.history.record(operations::Event {
+            kind: ClusterEventKind::Alarm,
+            subject: Subject::partition(self.id, Some(self.surroundings.node)),
+            number: None,
+            message: format!("{reason}: the replica on node {}: {words}", self.surroundings.node),
+        });
         match alarm {
             Alarm::MetadataRolledBack { seen, found } => tracing::error!(
                 partition = %self.id, seen, found,
@@ -428,6 +484,18 @@ impl Driver {
                  looked at it"
             ),
         }
+    }
+}
+
+/// Whether people still have to look at it. Metadata that went back are right again as soon as they are newer
+/// than what was seen; a replica that takes part in nothing does so until its process ends.
+fn still_holds(alarm: &Alarm, state: Option<&PartitionState>) -> bool {
+    match alarm {
+        Alarm::MetadataRolledBack { seen, found } => state.is_none_or(|state| {
+            let same = state.version == *seen && found == seen;
+            state.version < *seen || same
+        }),
+        Alarm::CutBelowCommitted { .. } | Alarm::ChainBroken { .. } => true,
     }
 }
 

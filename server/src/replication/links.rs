@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use forebay_format::{ClusterId, NodeId};
 use forebay_proto::v1;
-use forebay_replication::health::{NodeHealth, reconnect_delay_ms};
+use forebay_replication::health::reconnect_delay_ms;
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::directory::Directory;
 use super::link::{Destination, Link};
 use crate::net::{self, CallError, PeerConnection, ResponseBody};
+use crate::operations::HealthWatch;
 
 const REPLICATE: &str = "/forebay.v1.ReplicationService/Replicate";
 
@@ -29,6 +30,8 @@ struct Inner {
     cluster: ClusterId,
     node: NodeId,
     directory: Directory,
+    /// How other nodes seem (R15).
+    health: HealthWatch,
     links: RefCell<HashMap<Destination, Rc<Link>>>,
     /// Is told when a way to a node broke.
     lost: Box<dyn Fn(NodeId)>,
@@ -50,13 +53,13 @@ enum LinkError {
 impl Links {
     /// None yet. `lost` is told of each that breaks.
     pub(super) fn new(
-        cluster: ClusterId,
-        node: NodeId,
+        (cluster, node): (ClusterId, NodeId),
         directory: Directory,
+        health: HealthWatch,
         lost: impl Fn(NodeId) + 'static,
     ) -> Self {
         let links = RefCell::default();
-        Self(Rc::new(Inner { cluster, node, directory, links, lost: Box::new(lost) }))
+        Self(Rc::new(Inner { cluster, node, directory, health, links, lost: Box::new(lost) }))
     }
 
     /// The way there. It is made on first use, and kept open from then on.
@@ -88,8 +91,9 @@ async fn keep_open(inner: Rc<Inner>, link: Rc<Link>) {
         if failed == 1 || began {
             tracing::info!(node = %link.to.node, shard = link.to.shard, %error, "the way to a node is down");
         }
-        let delay = reconnect_delay_ms(failed, NodeHealth::Healthy, jitter());
-        net::sleep(Duration::from_millis(delay)).await;
+        let delay = reconnect_delay_ms(failed, inner.health.health(link.to.node), jitter());
+        // R15: one that answers again is not kept waiting.
+        net::timeout(Duration::from_millis(delay), inner.health.recovered(link.to.node)).await;
         link.open();
     }
 }

@@ -6,7 +6,8 @@
 //! driver        one of them             links, link the ways there
 //! feed, window, flow   what others lack wire        messages as they travel
 //! answers       writes that wait        timer       when the protocol is woken
-//! surroundings  what all replicas share trace       what each was told and did, written down
+//! surroundings  what all replicas share metrics     what is counted
+//! trace         what each replica was told and did, written down
 //! ```
 
 mod answers;
@@ -16,6 +17,7 @@ mod feed;
 mod flow;
 mod link;
 mod links;
+mod metrics;
 mod replicas;
 mod surroundings;
 #[cfg(test)]
@@ -25,4 +27,5 @@ mod trace;
 mod window;
 mod wire;
 
+pub(crate) use metrics::{LATENCY_BOUNDS_US, LatencyCounts, ReplicationMetrics};
 pub(crate) use replicas::{Replicas, ReplicasSetup};

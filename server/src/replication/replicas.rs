@@ -12,23 +12,33 @@ use async_channel::Receiver;
 use forebay_engine::{LogSettings, Shard, StampedBatch};
 use forebay_format::{ClusterId, NodeId, PartitionId, TopicId};
 use forebay_proto::v1;
+use forebay_proto::v1::ClusterEventKind;
 use forebay_replication::metadata::{Observation, ObservationSource};
-use forebay_replication::{BatchMeta, Command, Config, Event, LeaseEvent};
+use forebay_replication::{BatchMeta, Command, CommandRefusal, Config, Event, LeaseEvent};
 
 use super::directory::Directory;
 use super::driver::Driver;
 use super::links::Links;
+use super::metrics::{ReplicationMetrics, add};
 use super::surroundings::Surroundings;
 use super::wire;
 use crate::bridge::ControlLink;
+use crate::clock;
 use crate::leadership::{ClusterWatch, EtcdEvent, EtcdRequest, Leaders, Seat};
 use crate::net;
+use crate::operations::{Operations, Order, OrderError, ReplicaReport, changes_of_partition};
 
 /// How often a shard shows that it runs (R3).
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// How often a leader looks whether segments have expired.
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
+
+/// For how long an order is tried again that cannot be carried out for now, in milliseconds,
+const ORDER_PATIENCE_MS: u64 = 5_000;
+
+/// and how often.
+const ORDER_RETRY: Duration = Duration::from_millis(100);
 
 /// What the replicas of a shard are made of.
 pub(crate) struct ReplicasSetup {
@@ -44,6 +54,9 @@ pub(crate) struct ReplicasSetup {
     pub(crate) control: ControlLink,
     /// Who leads what, for all shards of the node to see.
     pub(crate) leaders: Arc<Leaders>,
+    /// What people are told, and how other nodes seem.
+    pub(crate) operations: Operations,
+    pub(crate) metrics: Arc<ReplicationMetrics>,
 }
 
 /// See the module. Clones are the same.
@@ -65,8 +78,9 @@ struct Inner {
 impl Replicas {
     /// None yet. They come with the topics, and with what etcd says.
     pub(crate) fn start(setup: ReplicasSetup) -> Self {
-        let ReplicasSetup { cluster, node, config, traces, engine, seat, watch, control, leaders } =
+        let ReplicasSetup { cluster, node, config, traces, engine, seat, watch, control, .. } =
             setup;
+        let ReplicasSetup { leaders, operations, metrics, .. } = setup;
         let Seat { requests, events } = seat;
         let replicas = Rc::new_cyclic(|inner: &Weak<Inner>| {
             let inner = Weak::clone(inner);
@@ -75,8 +89,10 @@ impl Replicas {
                     inner.peer_lost(node);
                 }
             };
-            let links = Links::new(cluster, node, Directory::new(watch, control), lost);
-            let surroundings = Surroundings::new(node, (config, traces), links, leaders, requests);
+            let directory = Directory::new(watch, control);
+            let links = Links::new((cluster, node), directory, operations.health.clone(), lost);
+            let shared = (leaders, operations, metrics);
+            let surroundings = Surroundings::new(node, (config, traces), links, shared, requests);
             Inner {
                 engine,
                 surroundings: Rc::new(surroundings),
@@ -130,6 +146,34 @@ impl Replicas {
                 }
             }
             Err(error) => tracing::warn!(node = %from, %error, "a message is not understood"),
+        }
+    }
+
+    /// How the replicas are.
+    pub(crate) fn report(&self) -> Vec<ReplicaReport> {
+        self.0.all().iter().map(|driver| driver.report()).collect()
+    }
+
+    /// Carries out an operator's order. What passes by itself is waited for, not for long.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; nothing has changed then, as far as is known.
+    pub(crate) async fn order(
+        &self,
+        partition: PartitionId,
+        order: Order,
+    ) -> Result<(), OrderError> {
+        let given_at = clock::boottime();
+        loop {
+            let driver = self.0.drivers.borrow().get(&partition).cloned();
+            let driver = driver.ok_or(OrderError::NotHere)?;
+            let answer = driver.command(order.into()).recv().await;
+            let done = answer.unwrap_or(Err(CommandRefusal::GivenUp)).map_err(OrderError::from);
+            let late = clock::boottime().ms_since(given_at) >= ORDER_PATIENCE_MS;
+            match done {
+                Err(error) if error.passes() && !late => net::sleep(ORDER_RETRY).await,
+                done => return done,
+            }
         }
     }
 
@@ -194,6 +238,7 @@ impl Inner {
             EtcdEvent::Observed { partition, observation } => {
                 let blank = is_blank(&observation);
                 self.surroundings.leaders.observed(partition, &observation);
+                self.tell_people(partition, &observation);
                 self.observed.borrow_mut().insert(partition, *observation);
                 self.consider(partition);
                 if blank {
@@ -204,7 +249,29 @@ impl Inner {
         }
     }
 
+    /// Keeps what has happened to a partition since it was seen last.
+    fn tell_people(&self, partition: PartitionId, observation: &Observation) {
+        let Surroundings { node, operations, metrics, .. } = &*self.surroundings;
+        let observed = self.observed.borrow();
+        let Some(before) = observed.get(&partition) else { return };
+        let leads = |it: &Observation| it.leader.as_ref().is_some_and(|it| it.value.node == *node);
+        for event in changes_of_partition(partition, before, observation) {
+            match event.kind {
+                ClusterEventKind::InSyncChanged if leads(observation) => {
+                    add(&metrics.in_sync_changes, 1);
+                }
+                ClusterEventKind::LeaderTransferred if leads(before) => add(&metrics.transfers, 1),
+                ClusterEventKind::UncleanElection if leads(observation) => {
+                    add(&metrics.unclean_elections, 1);
+                }
+                _ => {}
+            }
+            operations.history.record(event);
+        }
+    }
+
     fn peer_lost(&self, node: NodeId) {
+        add(&self.surroundings.metrics.links_lost, 1);
         for driver in self.all() {
             driver.peer_lost(node);
         }

@@ -10,9 +10,11 @@ use forebay_format::NodeId;
 use forebay_replication::{CommandRefusal, Config, Token};
 
 use super::links::Links;
+use super::metrics::ReplicationMetrics;
 use crate::bridge::Reply;
 use crate::leadership::{EtcdRequest, Leaders};
 use crate::net;
+use crate::operations::Operations;
 
 /// See the module.
 pub(super) struct Surroundings {
@@ -23,6 +25,8 @@ pub(super) struct Surroundings {
     pub(super) links: Links,
     /// Who leads what, for all shards of the node to see.
     pub(super) leaders: Arc<Leaders>,
+    pub(super) operations: Operations,
+    pub(super) metrics: Arc<ReplicationMetrics>,
     /// To the control thread.
     etcd: Sender<EtcdRequest>,
     commands: RefCell<Commands>,
@@ -40,10 +44,11 @@ impl Surroundings {
         node: NodeId,
         (config, traces): (Config, Option<PathBuf>),
         links: Links,
-        leaders: Arc<Leaders>,
+        (leaders, operations, metrics): (Arc<Leaders>, Operations, Arc<ReplicationMetrics>),
         etcd: Sender<EtcdRequest>,
     ) -> Self {
-        Self { node, config, traces, links, leaders, etcd, commands: RefCell::default() }
+        let commands = RefCell::default();
+        Self { node, config, traces, links, leaders, operations, metrics, etcd, commands }
     }
 
     /// Asks the control thread for something of etcd.

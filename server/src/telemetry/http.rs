@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::cluster_metrics::ClusterMetrics;
 use super::http_connections::HttpListener;
 use super::metrics::Metrics;
 
@@ -45,6 +46,7 @@ impl Readiness {
 #[derive(Debug)]
 pub(crate) struct HttpState {
     pub(crate) metrics: Metrics,
+    pub(crate) cluster: ClusterMetrics,
     pub(crate) readiness: Readiness,
     pub(crate) cluster_id: String,
     pub(crate) node_id: u32,
@@ -82,7 +84,8 @@ fn router(state: Arc<HttpState>) -> Router {
 
 async fn metrics(State(state): State<Arc<HttpState>>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], state.metrics.page()).into_response()
+    let page = state.metrics.page(state.cluster.look().await);
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], page).into_response()
 }
 
 async fn readyz(State(state): State<Arc<HttpState>>) -> (StatusCode, &'static str) {

@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use forebay_engine::ShardMetrics;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::cluster_metrics::Found;
 use crate::grpc::ServerMetrics;
 use crate::net::ConnectionCounts;
+use crate::replication::{LATENCY_BOUNDS_US, LatencyCounts, ReplicationMetrics};
 
 /// What one shard counts.
 #[derive(Debug, Clone)]
@@ -22,6 +25,7 @@ pub(crate) struct MetricsOfShard {
     pub(crate) engine: Arc<ShardMetrics>,
     pub(crate) server: Arc<ServerMetrics>,
     pub(crate) connections: Arc<ConnectionCounts>,
+    pub(crate) replication: Arc<ReplicationMetrics>,
 }
 
 /// The metrics of a node.
@@ -36,10 +40,15 @@ impl Metrics {
         Self(registry)
     }
 
-    /// The page, in the text format of `OpenMetrics`.
-    pub(crate) fn page(&self) -> String {
+    /// The page, in the text format of `OpenMetrics`, with what was found of the cluster just now.
+    pub(crate) fn page(&self, cluster: Found) -> String {
+        let mut found = Registry::default();
+        found.register_collector(Box::new(cluster));
         let mut page = String::new();
-        encode(&mut page, &self.0).expect("a string takes whatever is written to it");
+        let written = encode_registry(&mut page, &self.0)
+            .and_then(|()| encode_registry(&mut page, &found))
+            .and_then(|()| encode_eof(&mut page));
+        written.expect("a string takes whatever is written to it");
         page
     }
 }
@@ -51,7 +60,7 @@ struct Shards(Vec<MetricsOfShard>);
 type Read = fn(&MetricsOfShard) -> u64;
 
 /// A counter: name without unit and `_total`, unit, meaning, place.
-const COUNTERS: [(&str, Option<Unit>, &str, Read); 12] = [
+const COUNTERS: [(&str, Option<Unit>, &str, Read); 18] = [
     ("forebay_appended_batches", None, "Batches made durable", |s| s.engine.appended_batches.get()),
     ("forebay_appended_records", None, "Records made durable", |s| s.engine.appended_records.get()),
     ("forebay_appended", Some(Unit::Bytes), "Batches made durable, headers included", |s| {
@@ -82,6 +91,27 @@ const COUNTERS: [(&str, Option<Unit>, &str, Read); 12] = [
     ("forebay_produce_errors", None, "Batches answered with an error", |s| {
         load(&s.server.produce_errors)
     }),
+    ("forebay_elections", None, "Elections that a replica here began", |s| {
+        load(&s.replication.elections)
+    }),
+    ("forebay_elections_won", None, "Epochs in which a replica here came to serve", |s| {
+        load(&s.replication.elections_won)
+    }),
+    ("forebay_unclean_elections", None, "Elections here that an operator ordered", |s| {
+        load(&s.replication.unclean_elections)
+    }),
+    ("forebay_leader_transfers", None, "Leaderships handed over as planned", |s| {
+        load(&s.replication.transfers)
+    }),
+    ("forebay_in_sync_changes", None, "Changes of in-sync sets of partitions led here", |s| {
+        load(&s.replication.in_sync_changes)
+    }),
+    (
+        "forebay_peer_streams_lost",
+        None,
+        "Streams to other nodes that broke, or did not begin",
+        |s| load(&s.replication.links_lost),
+    ),
 ];
 
 /// A level, likewise.
@@ -126,6 +156,29 @@ impl Shards {
     }
 }
 
+impl Shards {
+    /// From the proposal of a batch to its answer, where that waits for a quorum at least.
+    fn encode_commit_latency(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (name, help) = ("forebay_commit_latency", "From a batch's proposal to its commit");
+        let mut family =
+            encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (index, shard) in self.0.iter().enumerate() {
+            let LatencyCounts { buckets, sum_us } = shard.replication.commit.counts();
+            let bounds = LATENCY_BOUNDS_US.iter().map(|us| seconds(us * 1000));
+            let buckets: Vec<(f64, u64)> =
+                bounds.chain([f64::INFINITY]).zip(buckets.iter().copied()).collect();
+            let label = [("shard", index.to_string())];
+            family.encode_family(&label)?.encode_histogram::<NoLabelSet>(
+                seconds(sum_us.saturating_mul(1000)),
+                buckets.iter().map(|(_, count)| count).sum(),
+                &buckets,
+                None,
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for (name, unit, help, read) in &COUNTERS {
@@ -137,6 +190,7 @@ impl Collector for Shards {
             let what = (*name, unit.as_ref(), *help);
             self.encode_each(&mut encoder, what, |shard| ConstGauge::new(level(shard)))?;
         }
+        self.encode_commit_latency(&mut encoder)?;
         for (name, help, read) in &TIMES {
             let what = (*name, Some(&Unit::Seconds), *help);
             self.encode_each(&mut encoder, what, |shard| ConstCounter::new(seconds(read(shard))))?;
@@ -160,14 +214,20 @@ mod tests {
             engine: Arc::default(),
             server: Arc::default(),
             connections: Arc::default(),
+            replication: Arc::default(),
         };
-        let page = Metrics::new(vec![shard.clone(), shard]).page();
+        shard.replication.commit.observe(std::time::Duration::from_micros(150));
+        let page = Metrics::new(vec![shard.clone(), shard]).page(Found::default());
         for name in [
             "forebay_appended_bytes_total{shard=\"1\"} 0",
             "forebay_consumed_bytes_total{shard=\"0\"} 0",
             "forebay_sync_seconds_total{shard=\"0\"} 0.0",
             "forebay_connections{shard=\"0\"} 0",
             "forebay_buffer_bytes{shard=\"1\"} 0",
+            "forebay_elections_total{shard=\"0\"} 0",
+            "forebay_commit_latency_seconds_bucket{le=\"0.0001\",shard=\"0\"} 0",
+            "forebay_commit_latency_seconds_bucket{le=\"0.0002\",shard=\"0\"} 1",
+            "forebay_commit_latency_seconds_count{shard=\"0\"} 1",
         ] {
             assert!(page.lines().any(|line| line == name), "{name} is not in\n{page}");
         }

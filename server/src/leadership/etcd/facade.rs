@@ -146,6 +146,12 @@ impl EtcdCoordinator {
         self.view.clone().changed().await.ok();
     }
 
+    /// Says the local deadline of the node's lease, while there is one.
+    pub(crate) fn lease_deadline(&self) -> impl Fn() -> Option<Instant> + Send + Sync + use<> {
+        let life = self.life.clone();
+        move || life.borrow().as_ref().map(|life| life.until)
+    }
+
     /// Makes a topic. Durable in etcd when it returns.
     ///
     /// # Errors

@@ -2,12 +2,14 @@
 
 use std::error::Error;
 
-use forebay_client::{ConnectError, DescribeTopicError, MetadataError, OpenError, Unreachable};
+use forebay_client::{
+    ConnectError, DescribeTopicError, MetadataError, OpenError, OperateError, Unreachable,
+};
 
 use crate::failure::{Failure, Kind, with_causes};
 
 /// Nobody answered.
-pub(super) fn unreachable(error: &Unreachable) -> Failure {
+pub(crate) fn unreachable(error: &Unreachable) -> Failure {
     Failure::new(Kind::Unreachable, error.to_string()).hint(
         "Is a node running there? `forebay serve` starts one. Another is named with --endpoint HOST:PORT, or \
          FOREBAY_ENDPOINT.",
@@ -15,7 +17,7 @@ pub(super) fn unreachable(error: &Unreachable) -> Failure {
 }
 
 /// Endpoints that make no sense.
-pub(super) fn connecting(error: &ConnectError) -> Failure {
+pub(crate) fn connecting(error: &ConnectError) -> Failure {
     match error {
         ConnectError::Unreachable(error) => unreachable(error),
         ConnectError::NoEndpoint | ConnectError::Endpoint { .. } => {
@@ -27,7 +29,7 @@ pub(super) fn connecting(error: &ConnectError) -> Failure {
 }
 
 /// A topic's partitions are not known.
-pub(super) fn metadata(error: &MetadataError) -> Failure {
+pub(crate) fn metadata(error: &MetadataError) -> Failure {
     match error {
         MetadataError::Unreachable(error) => unreachable(error),
         MetadataError::Refused(_) => refused(error),
@@ -35,7 +37,7 @@ pub(super) fn metadata(error: &MetadataError) -> Failure {
 }
 
 /// A topic cannot be produced to.
-pub(super) fn opening(error: &OpenError) -> Failure {
+pub(crate) fn opening(error: &OpenError) -> Failure {
     match error {
         OpenError::Metadata(error) => metadata(error),
         OpenError::NoTopic { .. } => refused(error).hint("`forebay topic create` makes a topic."),
@@ -43,7 +45,7 @@ pub(super) fn opening(error: &OpenError) -> Failure {
 }
 
 /// A topic's state is not known.
-pub(super) fn describing(error: &DescribeTopicError) -> Failure {
+pub(crate) fn describing(error: &DescribeTopicError) -> Failure {
     match error {
         DescribeTopicError::Unreachable(error) => unreachable(error),
         DescribeTopicError::NotFound { name, .. } => no_such_topic(name),
@@ -52,12 +54,20 @@ pub(super) fn describing(error: &DescribeTopicError) -> Failure {
 }
 
 /// There is none of this name.
-pub(super) fn no_such_topic(name: &str) -> Failure {
+pub(crate) fn no_such_topic(name: &str) -> Failure {
     Failure::error(format!("there is no topic {name}"))
         .hint("`forebay topic list` shows those that exist.")
 }
 
 /// The server, or the client on its behalf, said no.
-pub(super) fn refused(error: &dyn Error) -> Failure {
+pub(crate) fn refused(error: &dyn Error) -> Failure {
     Failure::error(with_causes(error))
+}
+
+/// An operator's call came to nothing.
+pub(crate) fn operating(error: &OperateError) -> Failure {
+    match error {
+        OperateError::Unreachable(error) => unreachable(error),
+        OperateError::Refused(refusal) => Failure::error(refusal.to_string()),
+    }
 }

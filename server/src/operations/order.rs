@@ -1,0 +1,64 @@
+//! What an operator wants a replica to do.
+
+use forebay_format::NodeId;
+use forebay_replication::{Command, CommandRefusal};
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Hand over: to this node, or to whichever holds most.
+    Transfer { to: Option<NodeId> },
+    /// Lead with the log that it has.
+    ElectUnclean,
+    /// The metadata are right as it remembers them.
+    ConfirmMetadata,
+}
+
+impl From<Order> for Command {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Transfer { to } => Self::Transfer { to },
+            Order::ElectUnclean => Self::ElectUnclean,
+            Order::ConfirmMetadata => Self::ConfirmMetadata,
+        }
+    }
+}
+
+/// Why a replica has not done it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OrderError {
+    #[error("this node has no replica of the partition")]
+    NotHere,
+    #[error("this node does not lead the partition")]
+    NotLeader,
+    #[error("the replica has something else to finish first; try again")]
+    Busy,
+    #[error("no replica that could lead is in touch with the leader there")]
+    NoSuccessor,
+    #[error("there is nothing to confirm: the metadata are no older than what replicas have seen")]
+    NothingToConfirm,
+    #[error("the metadata have changed meanwhile, or this node has no lease; try again")]
+    MetadataChanged,
+    #[error("it took too long and was given up, or this node stopped leading on the way")]
+    GivenUp,
+}
+
+impl From<CommandRefusal> for OrderError {
+    fn from(refusal: CommandRefusal) -> Self {
+        match refusal {
+            CommandRefusal::NotLeader => Self::NotLeader,
+            CommandRefusal::Busy => Self::Busy,
+            CommandRefusal::InvalidNodes => Self::NoSuccessor,
+            CommandRefusal::NothingToConfirm => Self::NothingToConfirm,
+            CommandRefusal::MetadataChanged => Self::MetadataChanged,
+            CommandRefusal::GivenUp => Self::GivenUp,
+        }
+    }
+}
+
+impl OrderError {
+    /// Whether the same order may be carried out a moment later.
+    pub(crate) fn passes(self) -> bool {
+        matches!(self, Self::Busy | Self::MetadataChanged)
+    }
+}
