@@ -52,6 +52,11 @@ async fn unless_interrupted(
     }
 }
 
+/// On how many nodes a topic is stored, for people.
+fn factor(replicas: u32, on_every_node: bool) -> String {
+    if on_every_node { "all".to_owned() } else { replicas.to_string() }
+}
+
 /// A client of the nodes that were named. Nobody has been asked yet.
 fn connect(connect: &Connect) -> Result<Client, Failure> {
     let endpoints = connect.endpoint.iter().map(String::as_str);

@@ -52,10 +52,10 @@ pub use client::{Client, ConnectError};
 pub use connection::ConnectionError;
 pub use consumer::{
     ConsumeError, ConsumedBatch, ConsumedRecords, Consumer, ConsumerOptions, Event, OutOfRange,
-    StartAt, SubscribeError,
+    ReadFrom, StartAt, SubscribeError,
 };
 pub use forebay_format::{
-    Offset, PartitionIndex, ProducerEpoch, ProducerId, RecordRef, TimestampMs, limits,
+    NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, RecordRef, TimestampMs, limits,
 };
 pub use metadata::{
     ClusterMetadata, Node, PartitionMetadata, PartitionStatus, TopicDescription, TopicMetadata,

@@ -39,8 +39,8 @@ impl Topic {
         let topic = NewTopic {
             name: args.topic.clone(),
             partitions: Some(args.partitions),
-            replication_factor: None,
             settings,
+            ..NewTopic::default()
         };
         match client.admin().create_topic(topic).await {
             Ok(topic) => {

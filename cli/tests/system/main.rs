@@ -8,6 +8,7 @@ mod completing;
 mod consuming;
 mod killing;
 mod producing;
+mod replicas;
 mod starting;
 mod stopping;
 mod support;

@@ -1,11 +1,13 @@
 //! The gRPC services of a shard: one file or folder per service, one `convert` between wire and domain,
 //! one `status` for everything that can go wrong.
 
+mod carry;
 mod chunks;
 mod cluster;
 mod connection;
 mod consume;
 mod convert;
+mod creation;
 mod frame;
 mod health;
 mod metrics;

@@ -6,18 +6,23 @@
 //! driver        one of them             links, link the ways there
 //! feed, window, flow   what others lack wire        messages as they travel
 //! answers       writes that wait        timer       when the protocol is woken
-//! surroundings  what all replicas share
+//! surroundings  what all replicas share terms       what their topic asks of them
+//! copies        which nodes are to have further ones
+//! reading       whether a reader may go on here
 //! ```
 
 mod answers;
+mod copies;
 mod directory;
 mod driver;
 mod feed;
 mod flow;
 mod link;
 mod links;
+mod reading;
 mod replicas;
 mod surroundings;
+mod terms;
 #[cfg(test)]
 mod testing;
 mod timer;
@@ -25,3 +30,4 @@ mod window;
 mod wire;
 
 pub(crate) use replicas::{Replicas, ReplicasSetup};
+pub(crate) use terms::{MinReplicas, Terms};
