@@ -6,6 +6,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use forebay_client::{NodeId, ReadFrom};
 
 use crate::{duration, output::Format, range::Range};
 
@@ -113,9 +114,10 @@ pub(crate) struct Create {
     /// How many partitions
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) partitions: u32,
-    /// On how many nodes [default: the server's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) replication_factor: Option<u32>,
+    /// On how many nodes, or `all`: on every one, also on those that join later; at most five replicas vote,
+    /// further ones serve reads [default: the server's]
+    #[arg(long, value_name = "N|all", value_parser = factor)]
+    pub(crate) replication_factor: Option<Factor>,
     /// A setting of the topic, such as `retention_size=4GiB`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub(crate) settings: Vec<(String, String)>,
@@ -123,6 +125,13 @@ pub(crate) struct Create {
     pub(crate) connect: Connect,
     #[command(flatten)]
     pub(crate) print: Print,
+}
+
+/// On how many nodes a partition is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Factor {
+    Replicas(u32),
+    All,
 }
 
 #[derive(Debug, Args)]
@@ -213,6 +222,9 @@ pub(crate) struct Consume {
     /// A partition to read; may be repeated [default: all]
     #[arg(long = "partition", short, value_name = "N")]
     pub(crate) partitions: Vec<u32>,
+    /// Which replicas to read from: leader, any (consumers spread over them), or the number of a node
+    #[arg(long, value_name = "WHO", default_value = "leader", value_parser = read_from)]
+    pub(crate) from: ReadFrom,
     /// How a record is printed: %v value, %k key, %t topic, %p partition, %o offset, %d time in
     /// milliseconds, %h headers, %V and %K sizes of value and key in bytes, %% a percent sign;
     /// \n \t \r \0 \\ \xHH as usual
@@ -330,6 +342,23 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn factor(text: &str) -> Result<Factor, String> {
+    match (text, text.parse()) {
+        ("all", _) => Ok(Factor::All),
+        (_, Ok(replicas @ 1..)) => Ok(Factor::Replicas(replicas)),
+        _ => Err("expected a number of nodes, or all".to_owned()),
+    }
+}
+
+fn read_from(text: &str) -> Result<ReadFrom, String> {
+    Ok(match (text, text.parse()) {
+        ("leader", _) => ReadFrom::Leader,
+        ("any", _) => ReadFrom::Any,
+        (_, Ok(node)) => ReadFrom::Node(NodeId::new(node)),
+        _ => return Err("expected leader, any, or the number of a node".to_owned()),
+    })
+}
+
 fn acks(text: &str) -> Result<Acks, String> {
     Ok(match text {
         "none" => Acks::None,
@@ -382,6 +411,21 @@ mod tests {
     fn several_endpoints_are_written_with_commas() {
         let connect = consume(&["--endpoint", "a:1,b:2"]).unwrap().connect;
         assert_eq!(connect.endpoint, ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn replicas_to_read_from_are_a_word_or_a_node() {
+        assert_eq!(consume(&[]).unwrap().from, ReadFrom::Leader);
+        assert_eq!(consume(&["--from", "any"]).unwrap().from, ReadFrom::Any);
+        assert_eq!(consume(&["--from", "3"]).unwrap().from, ReadFrom::Node(NodeId::new(3)));
+        assert!(consume(&["--from", "near"]).is_err());
+    }
+
+    #[test]
+    fn a_factor_is_a_number_or_all() {
+        assert_eq!(factor("all"), Ok(Factor::All));
+        assert_eq!(factor("3"), Ok(Factor::Replicas(3)));
+        assert!(factor("0").is_err() && factor("every").is_err());
     }
 
     #[test]

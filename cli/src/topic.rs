@@ -30,3 +30,8 @@ async fn dispatch(topic: Topic) -> Result<(), Failure> {
         Topic::Consume(consume) => unless_interrupted(Box::pin(consume::run(consume))).await,
     }
 }
+
+/// On how many nodes a topic is stored, for people.
+fn factor(replicas: u32, on_every_node: bool) -> String {
+    if on_every_node { "all".to_owned() } else { replicas.to_string() }
+}

@@ -11,18 +11,18 @@ use tonic::{Code, Response, Status, transport::Channel};
 use crate::{
     asking::{Changes, Failure, Unreachable, ask},
     client::{Client, channel},
-    metadata::{
-        ClusterMetadata, PartitionMetadata, PartitionStatus, TopicDescription, TopicMetadata,
-        TopicSummary,
-    },
+    metadata::{ClusterMetadata, PartitionStatus, TopicDescription, TopicMetadata, TopicSummary},
     refusal::Refusal,
 };
 
 /// How long one endpoint may take to answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the leader of a partition may take to describe it.
-const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A name that topics may have, and hardly one has.
+const NO_TOPIC: &str = "__is-anybody-there__";
+
+/// How long a node may take to show that it is there.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why metadata could not be had.
 #[derive(Debug, Error)]
@@ -127,6 +127,8 @@ pub struct NewTopic {
     pub partitions: Option<u32>,
     /// On how many nodes each is stored; `None`: the server's default.
     pub replication_factor: Option<u32>,
+    /// On every node, also on those that join later, whatever the factor.
+    pub on_every_node: bool,
     /// Settings by name, for example `retention_size` = `4GiB`.
     pub settings: BTreeMap<String, String>,
 }
@@ -177,6 +179,7 @@ impl Admin {
             partitions: topic.partitions.unwrap_or_default(),
             replication_factor: topic.replication_factor.unwrap_or_default(),
             settings: topic.settings.into_iter().collect(),
+            on_every_node: topic.on_every_node,
         };
         let call =
             |mut service: Service, request| async move { service.create_topic(request).await };
@@ -215,11 +218,7 @@ impl Admin {
             |mut service: Service, request| async move { service.describe_topic(request).await };
         let name = name.to_owned();
         match self.any_endpoint(Changes::Nothing, request, call).await {
-            Ok(response) => {
-                let mut description = TopicDescription::from(response);
-                self.ask_leaders(&mut description).await;
-                Ok(description)
-            }
+            Ok(response) => Ok(response.into()),
             Err(Failure::Unreachable(unreachable)) => Err(unreachable.into()),
             Err(Failure::Refused(source)) if source.code == Code::NotFound => {
                 Err(DescribeTopicError::NotFound { name, source })
@@ -228,32 +227,14 @@ impl Admin {
         }
     }
 
-    /// Has each partition described by the node that leads it, where another one has answered: a replica that
-    /// follows knows less, and a node may have none. What a leader does not say in time stays as it is.
-    async fn ask_leaders(&self, description: &mut TopicDescription) {
-        let name = description.topic.name.clone();
-        let Ok(cluster) = self.metadata(&[&name]).await else { return };
-        let [_, _, ..] = cluster.nodes[..] else { return };
-        for node in &cluster.nodes {
-            let led = |partition: &&PartitionMetadata| partition.leader == Some(node.id);
-            let led: Vec<_> = description.topic.partitions.iter().filter(led).collect();
-            let Ok((_, channel)) = channel(node.address.clone()) else { continue };
-            if led.is_empty() {
-                continue;
-            }
-            let mut service = ClusterServiceClient::new(channel);
-            let asked = service.describe_topic(v1::DescribeTopicRequest { name: name.clone() });
-            let Ok(Ok(answer)) = tokio::time::timeout(LEADER_TIMEOUT, asked).await else {
-                continue;
-            };
-            for status in answer.into_inner().partitions.into_iter().map(PartitionStatus::from) {
-                let is_led = led.iter().any(|one| one.partition == status.partition);
-                let place = |one: &&mut PartitionStatus| one.partition == status.partition;
-                if is_led && let Some(known) = description.partitions.iter_mut().find(place) {
-                    *known = status;
-                }
-            }
-        }
+    /// Whether a node answers there.
+    pub(crate) async fn answers(&self, address: &str) -> bool {
+        let Ok((_, channel)) = channel(address.to_owned()) else { return false };
+        let mut service = ClusterServiceClient::new(channel);
+        // Of a topic that nobody has, so that little is sent.
+        let asked =
+            service.get_metadata(v1::GetMetadataRequest { topics: vec![NO_TOPIC.to_owned()] });
+        matches!(tokio::time::timeout(ANSWER_TIMEOUT, asked).await, Ok(Ok(_)))
     }
 
     /// What can be read of each partition of a topic, by index.

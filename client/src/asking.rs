@@ -58,8 +58,11 @@ pub(crate) enum Failure {
     Refused(Box<Refusal>),
 }
 
-/// Asks one endpoint after the other until one answers, each for so long. Where an answer may have been
-/// lost, a change is not asked for again.
+/// How long an endpoint may take where another one can be asked instead, and nothing is changed by asking twice.
+const TURN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Asks one endpoint after the other until one answers, each for so long; where there is another one to ask, not
+/// for long. Where an answer may have been lost, a change is not asked for again.
 pub(crate) async fn ask<Q, A, F>(
     client: &Client,
     (changes, patience): (Changes, Duration),
@@ -71,8 +74,14 @@ where
     F: Future<Output = Result<Response<A>, Status>>,
 {
     let mut tried = Vec::new();
-    for (address, channel) in client.endpoints() {
-        let answer = tokio::time::timeout(patience, call(channel.clone(), request.clone()))
+    let endpoints: Vec<_> = client.endpoints().collect();
+    for (at, (address, channel)) in endpoints.iter().enumerate() {
+        let is_last = at + 1 == endpoints.len();
+        let patience = match changes {
+            Changes::Nothing if !is_last => patience.min(TURN_TIMEOUT),
+            Changes::Nothing | Changes::Something => patience,
+        };
+        let answer = tokio::time::timeout(patience, call(Channel::clone(channel), request.clone()))
             .await
             .unwrap_or_else(|_elapsed| Err(Status::unavailable("no answer in time")));
         let status = match answer {
@@ -87,7 +96,7 @@ where
             return Err(Failure::Refused(Box::new(refusal)));
         }
         let went_out = !is_connect_error(&status);
-        tried.push((address.to_owned(), status));
+        tried.push(((*address).to_owned(), status));
         if went_out && changes == Changes::Something {
             break;
         }

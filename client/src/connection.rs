@@ -5,7 +5,10 @@
 use std::{convert::Infallible, io, time::Duration};
 
 use bytes::{Bytes, buf::Chain};
-use http::uri::{Authority, Scheme, Uri};
+use http::{
+    HeaderName, HeaderValue,
+    uri::{Authority, Scheme, Uri},
+};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
     Request, Response,
@@ -81,6 +84,18 @@ pub enum ConnectionError {
     },
 }
 
+/// Tells a node to say where the leader is, instead of handing on what it cannot do itself.
+const NO_CARRY: HeaderName = HeaderName::from_static("forebay-no-carry");
+
+/// Whether the node that is called may hand on to another one what it cannot do itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Carried {
+    /// It is to refuse: whoever asks goes there itself.
+    Never,
+    /// Where it is to go cannot be reached from here.
+    IfNeedBe,
+}
+
 /// A connection. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
@@ -133,6 +148,7 @@ impl Connection {
     pub(crate) fn call(
         &mut self,
         path: &'static str,
+        carried: Carried,
         body: RequestBody,
     ) -> impl Future<Output = Result<Response<Incoming>, hyper::Error>> + Send + 'static {
         let uri = Uri::builder()
@@ -141,13 +157,16 @@ impl Connection {
             .path_and_query(path)
             .build()
             .expect("constant parts and a parsed authority make a valid address");
-        let request = Request::post(uri)
+        let mut request = Request::post(uri)
             .version(http::Version::HTTP_2)
             .header(http::header::CONTENT_TYPE, "application/grpc")
             .header(http::header::TE, "trailers")
             .header(http::header::USER_AGENT, concat!("forebay-rust/", env!("CARGO_PKG_VERSION")))
             .body(body)
             .expect("constant parts make a valid request");
+        if carried == Carried::Never {
+            request.headers_mut().insert(NO_CARRY, HeaderValue::from_static("1"));
+        }
         self.sender.send_request(request)
     }
 }

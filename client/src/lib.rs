@@ -57,7 +57,7 @@ pub use client::{Client, ConnectError};
 pub use connection::ConnectionError;
 pub use consumer::{
     ConsumeError, ConsumedBatch, ConsumedRecords, Consumer, ConsumerOptions, Event, OutOfRange,
-    StartAt, SubscribeError,
+    ReadFrom, StartAt, SubscribeError,
 };
 pub use forebay_format::{
     NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, RecordRef, TimestampMs, limits,

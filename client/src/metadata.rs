@@ -65,8 +65,10 @@ pub struct TopicSummary {
     pub id: String,
     /// How many partitions it has.
     pub partitions: u32,
-    /// On how many nodes each is stored.
+    /// On how many nodes each is stored; with `on_every_node`, when it was made.
     pub replication_factor: u32,
+    /// Every node has a replica, also those that join later.
+    pub on_every_node: bool,
 }
 
 /// Everything about a topic.
@@ -74,8 +76,10 @@ pub struct TopicSummary {
 pub struct TopicDescription {
     /// Name, identity and who serves it.
     pub topic: TopicMetadata,
-    /// On how many nodes each partition is stored.
+    /// On how many nodes each partition is stored; with `on_every_node`, when it was made.
     pub replication_factor: u32,
+    /// Every node has a replica, also those that join later.
+    pub on_every_node: bool,
     /// Settings that were made for this topic.
     pub settings: BTreeMap<String, String>,
     /// By index.
@@ -111,6 +115,23 @@ impl ClusterMetadata {
         let shard = usize::try_from(partition.shard).ok()?;
         let own = node.shard_addresses.get(shard).filter(|address| !address.is_empty());
         Some(own.unwrap_or(&node.address))
+    }
+
+    /// HOST:PORT of every node that is there and has a replica of the partition: of the owning shard where that is
+    /// known.
+    pub(crate) fn replicas_of<'a>(
+        &'a self,
+        partition: &'a PartitionMetadata,
+    ) -> impl Iterator<Item = &'a str> {
+        let leader = self.nodes.iter().find(|node| Some(node.id) == partition.leader);
+        let shards = leader.map(|node| node.shard_addresses.len());
+        let there = self.nodes.iter().filter(|node| partition.replicas.contains(&node.id));
+        there.map(move |node| {
+            // Among as many shards, it belongs to the same one.
+            let alike = shards == Some(node.shard_addresses.len());
+            let own = node.shard_addresses.get(partition.shard as usize).filter(|_| alike);
+            own.filter(|address| !address.is_empty()).unwrap_or(&node.address).as_str()
+        })
     }
 
     /// A node that does not know how it is reached says nothing: it is reached where it answered.
@@ -171,6 +192,7 @@ impl From<v1::TopicSummary> for TopicSummary {
             id: wire.topic_id,
             partitions: wire.partitions,
             replication_factor: wire.replication_factor,
+            on_every_node: wire.on_every_node,
         }
     }
 }
@@ -193,6 +215,7 @@ impl From<v1::DescribeTopicResponse> for TopicDescription {
         Self {
             topic: wire.topic.unwrap_or_default().into(),
             replication_factor: wire.replication_factor,
+            on_every_node: wire.on_every_node,
             settings: wire.settings.into_iter().collect(),
             partitions: wire.partitions.into_iter().map(Into::into).collect(),
         }
@@ -236,6 +259,25 @@ mod tests {
         // No leader; the shard's own; a shard that is not listed falls back to the node.
         assert_eq!(addresses, [None, Some("a:3"), Some("a:1")]);
         assert!(cluster.topic("u").is_none());
+    }
+
+    #[test]
+    fn replicas_are_read_at_the_same_shard_where_there_are_as_many() {
+        let mut cluster = cluster();
+        let mut node = |id, address: &str, shards: &[&str]| {
+            cluster.nodes.push(Node {
+                id: NodeId::new(id),
+                address: address.to_owned(),
+                shard_addresses: shards.iter().map(|one| (*one).to_owned()).collect(),
+            });
+        };
+        node(8, "b:1", &["b:2", "b:3"]);
+        node(9, "c:1", &["c:2"]);
+        node(10, "d:1", &["d:2", "d:3"]);
+        let mut partition = cluster.topics[0].partitions[1].clone();
+        partition.replicas = [7, 8, 9, 11].map(NodeId::new).to_vec();
+        let found: Vec<_> = cluster.replicas_of(&partition).collect();
+        assert_eq!(found, ["a:3", "b:3", "c:1"]);
     }
 
     #[test]

@@ -26,9 +26,9 @@ pub use data_directory::{DataDirectory, DataDirectoryError, Mode};
 pub use io::{ProbeError, probe_direct_io};
 pub use log::{
     AckWhen, AppendError, Appended, Completed, Completion, CompletionQueue, Corruption,
-    CursorStart, FsyncPolicy, IncomingBatch, LogSettings, Opened, PartitionStatus, ReadError,
-    ReplicaLog, ReserveError, Run, Sequencer, StampedBatch, Stored, StoredReader, StoredRun,
-    WriteRefusal,
+    CursorStart, FsyncPolicy, IncomingBatch, Lineage, LogSettings, Opened, PartitionStatus,
+    ReadError, ReplicaLog, ReserveError, Run, Sequencer, StampedBatch, Stored, StoredReader,
+    StoredRun, WriteRefusal,
 };
 pub use metrics::{Count, ShardMetrics};
 pub use shard::{

@@ -5,8 +5,8 @@ mod support;
 use std::rc::Rc;
 
 use forebay_engine::{
-    AckWhen, AppendError, CursorStart, DataDirectory, Mode, Sequencer, Shard, ShardConfig,
-    ShardIndex, WriteRefusal, mailboxes, shard_of,
+    AckWhen, AppendError, CursorStart, DataDirectory, Lineage, Mode, ReadError, Sequencer, Shard,
+    ShardConfig, ShardIndex, WriteRefusal, mailboxes, shard_of,
 };
 use forebay_format::{LogState, Offset};
 use support::replica::{Fake, Leader, Says, setup};
@@ -59,6 +59,20 @@ fn appends_of_another_shard_are_proposed_and_its_readers_see_what_is_committed()
         assert_eq!(remote.status().await.unwrap().committed, Offset::new(2));
         let (_, values) = read_all(&remote, CursorStart::Earliest).await.unwrap();
         assert_eq!(values.len(), 2);
+        // R13: both see to a reader's past.
+        let (epoch, offset) = (fake.epoch.get(), Offset::new(1));
+        let from = Offset::ZERO;
+        for (says, expected) in [
+            (Lineage::Shared, None),
+            (Lineage::Ahead, Some(ReadError::Ahead { epoch, requested: offset })),
+            (Lineage::Parted { from }, Some(ReadError::Lost { from, upto: offset })),
+        ] {
+            fake.lineage.set(says);
+            for reader in [remote.clone(), shards[1].partition(id)] {
+                let found = reader.cursor(CursorStart::After { epoch, offset }).await;
+                assert_eq!(found.err(), expected, "{says:?}");
+            }
+        }
         for shard in shards {
             shard.stop().await;
         }

@@ -11,7 +11,7 @@ use forebay_format::{PartitionId, TopicId, TopicName};
 
 use crate::config::{ByteSize, Span, TopicSettings};
 use crate::leadership::{Leadership, Topic};
-use crate::replication::Replicas;
+use crate::replication::{MinReplicas, Replicas, Terms};
 
 /// A topic that is served.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Catalog {
             self.defaults.clone()
         });
         if let Some(replicas) = &self.replicas {
-            replicas.add_topic(topic.id, log_settings(&settings));
+            replicas.add_topic(topic.id, terms(&topic, &settings));
         }
         for leadership in leaderships {
             if !self.owns(leadership.partition) {
@@ -111,6 +111,15 @@ impl fmt::Debug for Catalog {
             .field("topics", &self.topics.borrow().len())
             .finish_non_exhaustive()
     }
+}
+
+fn terms(topic: &Topic, settings: &TopicSettings) -> Terms {
+    let min_replicas = if topic.settings.contains_key("min_replicas") {
+        MinReplicas::OfTopic(settings.min_replicas)
+    } else {
+        MinReplicas::OfNode(settings.min_replicas)
+    };
+    Terms { log: log_settings(settings), min_replicas, factor: topic.factor() }
 }
 
 fn log_settings(settings: &TopicSettings) -> LogSettings {

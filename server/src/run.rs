@@ -24,7 +24,7 @@ use crate::leadership::etcd::facade::{EtcdCoordinator, StartOptions};
 use crate::leadership::{
     ClusterCoordinator, Coordination, Coordinator, Leaders, LocalCoordinator, NodeRegistration,
 };
-use crate::net::{self, ConnectionCounts, ShardThread, Stop, StopSignal};
+use crate::net::{self, BindError, BoundSocket, ConnectionCounts, ShardThread, Stop, StopSignal};
 use crate::node::RunError;
 use crate::operations::{
     HealthWatch, HeartbeatSetup, History, LeaseDeadline, Operations, Peers, keep_history,
@@ -146,14 +146,7 @@ impl Serving {
             node_id: facts.node.id.get(),
         });
         let http = tokio::spawn(ports.http.serve(http));
-        for (link, (shared, own)) in
-            control.shards().iter().zip(ports.shared.into_iter().zip(ports.own))
-        {
-            for socket in [shared, own] {
-                let socket = socket.listen()?;
-                link.send(ShardCommand::Serve { socket }).await;
-            }
-        }
+        listen(control.shards(), ports.shared.into_iter().zip(ports.own)).await?;
         control.joined().await;
         health.serving().await;
         readiness.ready();
@@ -214,6 +207,19 @@ impl Serving {
         tracing::info!("stopped; everything is on stable storage");
         Ok(())
     }
+}
+
+/// Has every shard serve its two sockets.
+async fn listen(
+    shards: &[ShardLink],
+    sockets: impl Iterator<Item = (BoundSocket, BoundSocket)>,
+) -> Result<(), BindError> {
+    for (shard, (shared, own)) in shards.iter().zip(sockets) {
+        for socket in [shared, own] {
+            shard.send(ShardCommand::Serve { socket: socket.listen()? }).await;
+        }
+    }
+    Ok(())
 }
 
 /// What a node is to others: alone, or one of several.

@@ -41,6 +41,7 @@ impl Topic {
             partitions: Some(args.partitions),
             replication_factor: args.replication_factor,
             settings,
+            ..NewTopic::default()
         };
         match client.admin().create_topic(topic).await {
             Ok(topic) => {

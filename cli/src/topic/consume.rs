@@ -107,6 +107,7 @@ async fn open(
 ) -> Result<Consumer, Failure> {
     let options = ConsumerOptions {
         partitions: partitions.starts(consume.range)?,
+        read_from: consume.from,
         ..ConsumerOptions::default()
     };
     client.consumer(&consume.topic, options).await.map_err(|error| match error {

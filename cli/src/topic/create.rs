@@ -6,7 +6,7 @@ use forebay_client::{CreateTopicError, NewTopic};
 use serde::Serialize;
 
 use crate::{
-    arguments::Create,
+    arguments::{Create, Factor},
     client::connect,
     failure::Failure,
     output::{self, Report},
@@ -24,7 +24,11 @@ pub(super) async fn run(create: Create) -> Result<(), Failure> {
     let topic = NewTopic {
         name: create.name,
         partitions: Some(create.partitions),
-        replication_factor: create.replication_factor,
+        replication_factor: match create.replication_factor {
+            Some(Factor::Replicas(replicas)) => Some(replicas),
+            Some(Factor::All) | None => None,
+        },
+        on_every_node: create.replication_factor == Some(Factor::All),
         settings: create.settings.into_iter().collect(),
     };
     let made = connect(&create.connect)?.admin().create_topic(topic).await;

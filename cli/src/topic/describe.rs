@@ -8,6 +8,7 @@ use std::{
 use forebay_client::{PartitionMetadata, PartitionStatus, TopicDescription};
 use serde::Serialize;
 
+use super::factor;
 use crate::{
     arguments::Describe,
     client::connect,
@@ -21,6 +22,7 @@ struct Description {
     name: String,
     topic_id: Option<String>,
     replication_factor: u32,
+    on_every_node: bool,
     settings: BTreeMap<String, String>,
     partitions: Vec<Line>,
 }
@@ -60,6 +62,7 @@ impl From<TopicDescription> for Description {
             name: description.topic.name,
             topic_id: description.topic.id.map(|id| id.to_string()),
             replication_factor: description.replication_factor,
+            on_every_node: description.on_every_node,
             settings: description.settings,
         }
     }
@@ -92,7 +95,7 @@ impl Report for Description {
         if let Some(id) = self.topic_id.as_deref().filter(|_| wide) {
             writeln!(out, "id           {id}")?;
         }
-        writeln!(out, "replication  {}", self.replication_factor)?;
+        writeln!(out, "replication  {}", factor(self.replication_factor, self.on_every_node))?;
         for (name, value) in &self.settings {
             writeln!(out, "setting      {name} = {value}")?;
         }

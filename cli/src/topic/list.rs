@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use forebay_client::{ListTopicsError, TopicSummary};
 use serde::Serialize;
 
+use super::factor;
 use crate::{
     arguments::List,
     client::connect,
@@ -24,6 +25,7 @@ struct Line {
     topic_id: String,
     partitions: u32,
     replication_factor: u32,
+    on_every_node: bool,
 }
 
 pub(super) async fn run(list: List) -> Result<(), Failure> {
@@ -43,6 +45,7 @@ impl From<TopicSummary> for Line {
             topic_id: topic.id,
             partitions: topic.partitions,
             replication_factor: topic.replication_factor,
+            on_every_node: topic.on_every_node,
         }
     }
 }
@@ -54,7 +57,7 @@ impl Report for Topics {
             table.row([
                 topic.name.clone(),
                 topic.partitions.to_string(),
-                topic.replication_factor.to_string(),
+                factor(topic.replication_factor, topic.on_every_node),
                 topic.topic_id.clone(),
             ]);
         }

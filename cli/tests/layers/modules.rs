@@ -24,8 +24,9 @@ const SERVER_MAY_USE: [(&str, &[&str]); 9] = [
 ];
 
 /// Where the data path runs, which knows no tokio.
-const TOKIO_FREE: [&str; 6] = [
+const TOKIO_FREE: [&str; 7] = [
     "engine/src",
+    "server/src/grpc/carry",
     "server/src/grpc/consume",
     "server/src/grpc/produce",
     "server/src/grpc/replicate",

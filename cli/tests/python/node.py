@@ -1,4 +1,4 @@
-"""A real `forebay serve` for the tests in this folder, and stubs made from the .proto files."""
+"""Real `forebay serve` processes for the tests in this folder, and stubs made from the .proto files."""
 
 import os
 import pathlib
@@ -45,29 +45,47 @@ def free_ports(count):
                 opened.close()
 
 
+def folder_on_disk():
+    """Beside the binary: direct I/O does not work in memory file systems."""
+    folder = pathlib.Path(os.environ["FOREBAY"]).resolve().parent.parent / "tmp"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 class Node:
     """One node with a data directory of its own, on a real disk."""
 
-    def __init__(self):
+    def __init__(self, name="python-client", settings=None):
+        folder = folder_on_disk()
+        self._data = tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder)
+        self._port = free_ports(4)
+        self.address = f"127.0.0.1:{self._port}"
+        self._log = open(folder / f"{name}.log", "w")
+        self._environment = {**os.environ, **(settings or {})}
+        self.start()
+
+    def start(self):
+        """Starts it, once more if it was killed, and waits until it answers."""
         binary = pathlib.Path(os.environ["FOREBAY"]).resolve()
-        folder = binary.parent.parent / "tmp"
-        folder.mkdir(exist_ok=True)
-        self._data = tempfile.TemporaryDirectory(prefix="python-client-", dir=folder)
-        port = free_ports(4)
-        self.address = f"127.0.0.1:{port}"
-        self._log = open(folder / "python-client.log", "w")
         self._process = subprocess.Popen(
             [
                 binary, "serve",
                 "--data", self._data.name,
                 "--listen", self.address,
-                "--http", f"127.0.0.1:{port + 3}",
+                "--http", f"127.0.0.1:{self._port + 3}",
                 "--shards", "2",
             ],
+            env=self._environment,
             stderr=self._log,
         )
         self.channel = grpc.insecure_channel(self.address)
         grpc.channel_ready_future(self.channel).result(timeout=DEADLINE_S)
+
+    def kill(self):
+        """kill -9."""
+        self.channel.close()
+        self._process.kill()
+        self._process.wait(timeout=DEADLINE_S)
 
     def stop(self):
         self.channel.close()
@@ -77,3 +95,41 @@ class Node:
         self._log.close()
         if code != 0:
             raise RuntimeError(f"the server ended with {code} on SIGTERM; see {self._log.name}")
+
+
+class Cluster:
+    """Nodes 1 to `count`, and the etcd that they agree through."""
+
+    def __init__(self, count):
+        folder = folder_on_disk()
+        self._data = tempfile.TemporaryDirectory(prefix="python-etcd-", dir=folder)
+        port = free_ports(2)
+        client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
+        self._etcd = subprocess.Popen(
+            [
+                "etcd", "--name", "one", "--initial-cluster", f"one={peer}",
+                "--listen-client-urls", client, "--advertise-client-urls", client,
+                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                "--data-dir", self._data.name,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.nodes = {
+            number: Node(
+                f"python-node-{number}",
+                {
+                    "FOREBAY_NODE__ID": str(number),
+                    "FOREBAY_CLUSTER__ETCD__ENDPOINTS": client,
+                    "FOREBAY_CLUSTER__ETCD__LEASE_TTL": "2s",
+                },
+            )
+            for number in range(1, count + 1)
+        }
+
+    def stop(self):
+        for node in self.nodes.values():
+            node.stop()
+        self._etcd.kill()
+        self._etcd.wait(timeout=DEADLINE_S)
+        self._data.cleanup()

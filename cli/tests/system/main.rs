@@ -9,6 +9,7 @@ mod consuming;
 mod killing;
 mod operating;
 mod producing;
+mod replicas;
 mod starting;
 mod stopping;
 mod support;

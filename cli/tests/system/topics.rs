@@ -23,7 +23,7 @@ fn the_names_of_json_fields_are_stable() {
     assert_eq!(fields(&listed), ["topics"]);
     assert_eq!(
         fields(&listed["topics"][0]),
-        ["name", "partitions", "replication_factor", "topic_id"]
+        ["name", "on_every_node", "partitions", "replication_factor", "topic_id"]
     );
     assert_eq!(listed["topics"][0]["topic_id"], created["topic_id"]);
 
@@ -31,7 +31,7 @@ fn the_names_of_json_fields_are_stable() {
     let described = json(&node.forebay(describe).run().success_text());
     assert_eq!(
         fields(&described),
-        ["name", "partitions", "replication_factor", "settings", "topic_id"]
+        ["name", "on_every_node", "partitions", "replication_factor", "settings", "topic_id"]
     );
     assert_eq!(described["settings"]["retention_size"], "4GiB");
     let partition = &described["partitions"][1];

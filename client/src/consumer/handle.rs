@@ -8,18 +8,24 @@ use std::{
     task::{Context, Poll},
 };
 
-use forebay_format::{Offset, PartitionIndex};
+use forebay_format::{Offset, PartitionIndex, ProducerId};
 use tokio::time::sleep;
 
 use super::{
-    ConsumeError, ConsumedBatch, ConsumerOptions, OutOfRange, StartAt, SubscribeError,
+    ConsumeError, ConsumedBatch, ConsumerOptions, OutOfRange, ReadFrom, StartAt, SubscribeError,
     position::{Position, Positions},
-    sessions::{Happened, Sessions},
+    sessions::{Destination, Happened, Sessions},
     stream::Item,
 };
 use crate::{
-    admin::MetadataError, backoff::Backoff, call::CallEnded, client::Client,
-    metadata::ClusterMetadata, outage::Stuck, refusal::Refusal,
+    admin::MetadataError,
+    backoff::Backoff,
+    call::CallEnded,
+    client::Client,
+    connection::Carried,
+    metadata::{ClusterMetadata, PartitionMetadata},
+    outage::Stuck,
+    refusal::Refusal,
 };
 
 /// What a consumer delivers.
@@ -44,6 +50,9 @@ pub struct Consumer {
     client: Client,
     topic: String,
     out_of_range: OutOfRange,
+    read_from: ReadFrom,
+    /// Spreads the consumers of a topic over its replicas.
+    salt: usize,
     positions: Positions,
     sessions: Sessions,
     /// Partitions that no stream reads, to be placed again.
@@ -82,6 +91,8 @@ impl Consumer {
             client,
             topic,
             out_of_range: options.out_of_range,
+            read_from: options.read_from,
+            salt: usize::from(ProducerId::random().to_bytes()[0]),
             unplaced: positions.keys().copied().collect(),
             positions,
             sessions: Sessions::default(),
@@ -127,7 +138,7 @@ impl Consumer {
     /// Goes on somewhere else in a partition, which is read from then on if it was not before.
     pub fn seek(&mut self, partition: PartitionIndex, start: StartAt) {
         self.seeks += 1;
-        if self.sessions.seek(partition, start, self.seeks) {
+        if self.sessions.seek(partition, start.into(), self.seeks) {
             self.positions.insert(partition, Position::after_seek(start, self.seeks));
             return;
         }
@@ -190,23 +201,28 @@ impl Consumer {
             self.topic_is_gone();
             return;
         };
-        // Its own address first; then whichever endpoint answers, which hands the request on.
-        let fallback = (self.backoff.failures() > 0 && self.backoff.failures().is_multiple_of(2))
-            .then(|| self.client.last_endpoint());
-        let mut by_address: BTreeMap<String, Vec<PartitionIndex>> = BTreeMap::new();
+        // The replica that was chosen first; then in turns whichever endpoint answers, which hands the request
+        // on, and the leader.
+        let failures = self.backoff.failures();
+        let fallback = (failures > 0 && failures.is_multiple_of(2))
+            .then(|| (self.client.last_endpoint(), Carried::IfNeedBe));
+        let read_from = if failures > 1 { ReadFrom::Leader } else { self.read_from };
+        // Another replica than the one that failed.
+        let turn = self.salt.wrapping_add(failures as usize);
+        let mut by_address: BTreeMap<Destination, Vec<PartitionIndex>> = BTreeMap::new();
         self.unplaced.retain(|partition| {
             let known = topic.partitions.iter().find(|one| one.partition == *partition);
-            let own = known.and_then(|one| cluster.address_of(one)).map(str::to_owned);
+            let own = known.and_then(|one| source(cluster, one, read_from, turn));
             let Some(address) = fallback.clone().or(own) else { return true };
             by_address.entry(address).or_default().push(*partition);
             false
         });
         for (address, partitions) in by_address {
-            self.read_from(address, &partitions);
+            self.read_at(address, &partitions);
         }
     }
 
-    fn read_from(&mut self, address: String, partitions: &[PartitionIndex]) {
+    fn read_at(&mut self, address: Destination, partitions: &[PartitionIndex]) {
         let joins = self.sessions.has(&address);
         let mut starts = Vec::with_capacity(partitions.len());
         for partition in partitions {
@@ -344,6 +360,30 @@ impl Consumer {
     }
 }
 
+/// Where a partition is read.
+fn source(
+    cluster: &ClusterMetadata,
+    partition: &PartitionMetadata,
+    read_from: ReadFrom,
+    turn: usize,
+) -> Option<Destination> {
+    let never = |address: &str| (address.to_owned(), Carried::Never);
+    let leader = || cluster.address_of(partition).map(never);
+    match read_from {
+        ReadFrom::Leader => leader(),
+        ReadFrom::Any => {
+            let there: Vec<_> = cluster.replicas_of(partition).collect();
+            let turn = turn.wrapping_add(partition.partition.get() as usize);
+            let chosen = there.get(turn % there.len().max(1)).copied();
+            chosen.map(never).or_else(leader)
+        }
+        ReadFrom::Node(node) => {
+            let there = cluster.nodes.iter().find(|one| one.id == node);
+            there.map(|one| (one.address.clone(), Carried::IfNeedBe)).or_else(leader)
+        }
+    }
+}
+
 fn positions_of(
     topic: &str,
     partitions: usize,
@@ -363,4 +403,58 @@ fn positions_of(
         positions.insert(partition, Position::new(start.unwrap_or(options.start)));
     }
     Ok(positions)
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_format::NodeId;
+    use forebay_proto::v1;
+
+    use super::*;
+
+    fn cluster() -> ClusterMetadata {
+        let node = |id: u32| v1::Node {
+            node_id: id,
+            address: format!("n{id}:1"),
+            shard_addresses: vec![format!("n{id}:2")],
+        };
+        let partition = |index: u32, leader: Option<u32>| v1::PartitionMetadata {
+            partition: index,
+            leader,
+            replicas: vec![1, 2, 3],
+            ..Default::default()
+        };
+        let topic = v1::TopicMetadata {
+            name: "t".to_owned(),
+            topic_id: String::new(),
+            partitions: vec![partition(0, Some(2)), partition(1, None)],
+        };
+        let nodes = [1, 2, 4].map(node).to_vec();
+        v1::GetMetadataResponse { cluster_id: String::new(), nodes, topics: vec![topic] }.into()
+    }
+
+    fn at(partition: usize, read_from: ReadFrom, turn: usize) -> Option<(String, Carried)> {
+        let cluster = cluster();
+        source(&cluster, &cluster.topics[0].partitions[partition], read_from, turn)
+    }
+
+    fn never(address: &str) -> Option<(String, Carried)> {
+        Some((address.to_owned(), Carried::Never))
+    }
+
+    #[test]
+    fn replicas_take_turns_and_the_leader_is_read_where_nothing_else_was_said() {
+        assert_eq!(at(0, ReadFrom::Leader, 9), never("n2:2"));
+        assert_eq!(at(1, ReadFrom::Leader, 9), None);
+        // Of three replicas one is not there.
+        let turns = [0, 1, 2].map(|turn| at(0, ReadFrom::Any, turn));
+        assert_eq!(turns, [never("n1:2"), never("n2:2"), never("n1:2")]);
+    }
+
+    #[test]
+    fn a_node_that_was_named_may_fetch_what_it_has_not_got() {
+        let four = Some(("n4:1".to_owned(), Carried::IfNeedBe));
+        assert_eq!(at(1, ReadFrom::Node(NodeId::new(4)), 0), four);
+        assert_eq!(at(0, ReadFrom::Node(NodeId::new(3)), 0), never("n2:2"), "it is not there");
+    }
 }

@@ -20,4 +20,4 @@ mod stream;
 pub use batch::{ConsumedBatch, ConsumedRecords};
 pub use error::{ConsumeError, SubscribeError};
 pub use handle::{Consumer, Event};
-pub use options::{ConsumerOptions, OutOfRange, StartAt};
+pub use options::{ConsumerOptions, OutOfRange, ReadFrom, StartAt};

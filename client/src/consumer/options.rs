@@ -1,6 +1,6 @@
 //! What a consumer reads, and from where.
 
-use forebay_format::{Offset, PartitionIndex, TimestampMs};
+use forebay_format::{Epoch, NodeId, Offset, PartitionIndex, TimestampMs};
 use forebay_proto::v1;
 
 /// Where to start in a partition.
@@ -17,17 +17,44 @@ pub enum StartAt {
     Timestamp(TimestampMs),
 }
 
-impl StartAt {
+/// Where a stream is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) start: StartAt,
+    /// Of the record before it, if that was read.
+    pub(super) epoch: Epoch,
+}
+
+impl From<StartAt> for Place {
+    fn from(start: StartAt) -> Self {
+        Self { start, epoch: Epoch::ZERO }
+    }
+}
+
+impl Place {
     pub(super) fn on_the_wire(self) -> v1::StartPosition {
         use v1::start_position::Position;
-        let position = match self {
-            Self::Earliest => Position::Anchor(v1::Anchor::Earliest.into()),
-            Self::Latest => Position::Anchor(v1::Anchor::Latest.into()),
-            Self::Offset(offset) => Position::Offset(offset.get()),
-            Self::Timestamp(time) => Position::TimestampMs(time.get()),
+        let position = match self.start {
+            StartAt::Earliest => Position::Anchor(v1::Anchor::Earliest.into()),
+            StartAt::Latest => Position::Anchor(v1::Anchor::Latest.into()),
+            StartAt::Offset(offset) => Position::Offset(offset.get()),
+            StartAt::Timestamp(time) => Position::TimestampMs(time.get()),
         };
-        v1::StartPosition { position: Some(position) }
+        v1::StartPosition { epoch: self.epoch.get(), position: Some(position) }
     }
+}
+
+/// Which replicas are read from. Every replica gives committed records only; one that follows is a little behind.
+/// When the one that was chosen cannot be had, another takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadFrom {
+    /// The leader, which knows first what is committed.
+    #[default]
+    Leader,
+    /// Any replica: the consumers of a topic, and the partitions of a consumer, spread over them.
+    Any,
+    /// This node, for one that is near. It fetches what it has no replica of.
+    Node(NodeId),
 }
 
 /// What to do when the offset to go on at is not in the log (any more).
@@ -49,4 +76,6 @@ pub struct ConsumerOptions {
     pub start: StartAt,
     /// When an offset is not in the log.
     pub out_of_range: OutOfRange,
+    /// Which replicas are read from.
+    pub read_from: ReadFrom,
 }

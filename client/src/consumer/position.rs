@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use forebay_format::{Offset, PartitionIndex};
+use forebay_format::{Epoch, Offset, PartitionIndex};
 
-use super::{ConsumeError, ConsumedBatch, StartAt};
+use super::{ConsumeError, ConsumedBatch, StartAt, options::Place};
 
 /// One partition.
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub(super) struct Position {
     start: StartAt,
     /// The offset that comes next, once it is known.
     next: Option<Offset>,
+    /// Of the last record that was read, if one was.
+    epoch: Epoch,
     /// The next batch may begin before what was asked for.
     fresh: bool,
     /// A seek that the server has not confirmed: what comes meanwhile is from before it.
@@ -20,7 +22,7 @@ pub(super) struct Position {
 
 impl Position {
     pub(super) fn new(start: StartAt) -> Self {
-        Self { start, next: None, fresh: true, seeking: None }
+        Self { start, next: None, epoch: Epoch::ZERO, fresh: true, seeking: None }
     }
 
     /// The same, while the server still sends from elsewhere.
@@ -30,10 +32,10 @@ impl Position {
 
     /// What to ask for on a new stream, or with a seek on one that is there. From now on the next
     /// batch may begin earlier.
-    pub(super) fn resume(&mut self, seek_id: Option<u64>) -> StartAt {
+    pub(super) fn resume(&mut self, seek_id: Option<u64>) -> Place {
         self.fresh = true;
         self.seeking = seek_id;
-        self.next.map_or(self.start, StartAt::Offset)
+        Place { start: self.next.map_or(self.start, StartAt::Offset), epoch: self.epoch }
     }
 
     /// The server says where it begins, after subscribing (0) or after a seek.
@@ -89,6 +91,7 @@ impl Position {
         }
         batch.skip_before(expected);
         self.next = Some(end);
+        self.epoch = batch.header().leader.epoch;
         self.fresh = false;
         // A control batch has no records.
         Ok((batch.record_count() > 0).then_some(batch))

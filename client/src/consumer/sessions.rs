@@ -9,10 +9,13 @@ use std::{
 use forebay_format::PartitionIndex;
 
 use super::{
-    StartAt,
+    options::Place,
     stream::{ConsumeStream, Item, Requests},
 };
-use crate::{call::CallEnded, client::Client};
+use crate::{call::CallEnded, client::Client, connection::Carried};
+
+/// HOST:PORT of a node, and whether that may hand on what it cannot give itself.
+pub(super) type Destination = (String, Carried);
 
 /// See the module.
 #[derive(Default)]
@@ -25,7 +28,7 @@ pub(super) struct Sessions {
 
 /// A stream, or one that is being opened.
 struct Session {
-    address: String,
+    to: Destination,
     partitions: Vec<PartitionIndex>,
     requests: Requests,
     phase: Phase,
@@ -51,33 +54,33 @@ impl Sessions {
     pub(super) fn open(
         &mut self,
         client: Client,
-        address: String,
+        to: Destination,
         topic: String,
-        starts: &[(PartitionIndex, StartAt)],
+        starts: &[(PartitionIndex, Place)],
     ) {
         let requests = Requests::new(topic, starts);
-        let opening = ConsumeStream::open(client, address.clone(), requests.body());
+        let opening = ConsumeStream::open(client, to.clone(), requests.body());
         self.all.push(Session {
-            address,
+            to,
             partitions: starts.iter().map(|(partition, _)| *partition).collect(),
             requests,
             phase: Phase::Opening(Box::pin(opening)),
         });
     }
 
-    /// Whether there is a stream to this address, which partitions can join.
-    pub(super) fn has(&self, address: &str) -> bool {
-        self.all.iter().any(|one| one.address == address)
+    /// Whether there is a stream to there, which partitions can join.
+    pub(super) fn has(&self, to: &Destination) -> bool {
+        self.all.iter().any(|one| one.to == *to)
     }
 
-    /// Lets the stream to this address read one more partition. False when there is none.
+    /// Lets the stream to there read one more partition. False when there is none.
     pub(super) fn join(
         &mut self,
-        address: &str,
-        (partition, start): (PartitionIndex, StartAt),
+        to: &Destination,
+        (partition, start): (PartitionIndex, Place),
         seek_id: u64,
     ) -> bool {
-        let Some(session) = self.all.iter_mut().find(|one| one.address == address) else {
+        let Some(session) = self.all.iter_mut().find(|one| one.to == *to) else {
             return false;
         };
         session.partitions.push(partition);
@@ -86,7 +89,7 @@ impl Sessions {
     }
 
     /// Goes on somewhere else in a partition. False when no stream reads it.
-    pub(super) fn seek(&mut self, partition: PartitionIndex, start: StartAt, seek_id: u64) -> bool {
+    pub(super) fn seek(&mut self, partition: PartitionIndex, start: Place, seek_id: u64) -> bool {
         let session = self.all.iter().find(|one| one.partitions.contains(&partition));
         if let Some(session) = session {
             session.requests.seek(partition, start, seek_id);

@@ -15,11 +15,11 @@ use forebay_proto::v1::{self, consume_request, consume_response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 
-use super::{ConsumedBatch, StartAt};
+use super::{ConsumedBatch, options::Place};
 use crate::{
     call::CallEnded,
     client::Client,
-    connection::{Piece, RequestBody},
+    connection::{Carried, Piece, RequestBody},
     lock::Lock,
     refusal::Refusal,
     wire::{
@@ -93,7 +93,7 @@ struct Queue {
 
 impl Requests {
     /// Subscribes to partitions of a topic.
-    pub(super) fn new(topic: String, partitions: &[(PartitionIndex, StartAt)]) -> Self {
+    pub(super) fn new(topic: String, partitions: &[(PartitionIndex, Place)]) -> Self {
         let partitions = partitions
             .iter()
             .map(|(partition, start)| v1::PartitionStart {
@@ -117,7 +117,7 @@ impl Requests {
 
     /// Asks the server to go on somewhere else. What was sent before may still arrive first. A stream
     /// that is still being opened sends it behind the subscription.
-    pub(super) fn seek(&self, partition: PartitionIndex, start: StartAt, seek_id: u64) {
+    pub(super) fn seek(&self, partition: PartitionIndex, start: Place, seek_id: u64) {
         let seek = encode_consume_request(consume_request::Message::Seek(v1::Seek {
             partition: partition.get(),
             start: Some(start.on_the_wire()),
@@ -155,11 +155,12 @@ impl ConsumeStream {
     /// Sends the requests to this address.
     pub(super) async fn open(
         client: Client,
-        address: String,
+        (address, carried): (String, Carried),
         requests: RequestBody,
     ) -> Result<Self, CallEnded> {
         let mut connection = client.connection(&address).await?;
-        let response = connection.call(CONSUME, requests).await.map_err(BrokenStream::from)?;
+        let response =
+            connection.call(CONSUME, carried, requests).await.map_err(BrokenStream::from)?;
         Ok(Self { reader: MessageReader::new(response)?, run: None })
     }
 

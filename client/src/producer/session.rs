@@ -2,7 +2,13 @@
 //! connects when there is something to send, and does so again after every failure that is not for
 //! good; what was not answered is sent again on the next stream.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    convert::Infallible,
+    future::{pending, poll_fn},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes};
 use forebay_format::PartitionIndex;
@@ -14,7 +20,7 @@ use crate::{
     backoff::Backoff,
     call::CallEnded,
     client::Client,
-    connection::{ConnectionError, RequestBody},
+    connection::{Carried, ConnectionError, RequestBody},
     outage::Stuck,
     refusal::Refusal,
     wire::{
@@ -24,6 +30,9 @@ use crate::{
 
 /// A stream that is lost is nothing to be told of; one that cannot be replaced is.
 const FAILURES_UNTOLD: u32 = 1;
+
+/// While batches go through another node, their own one is looked for this often.
+const TURN_BACK_AFTER: Duration = Duration::from_secs(5);
 
 const PRODUCE: &str = "/forebay.v1.ProducerService/Produce";
 
@@ -43,7 +52,15 @@ pub(super) async fn run(shared: Arc<Shared>, session: usize, address: String) {
             backoff.succeeded();
             shared.client.outages().over(|| Stuck::Stream(address.clone()));
         };
-        let ended = run_stream(&shared, session, stream, (via, own), on_answer).await;
+        let way = if own || !makes_sense { None } else { Some(address.as_str()) };
+        let ended = {
+            let streamed = run_stream(&shared, session, stream, (via, own), on_answer);
+            let turned_back = turn_back(&shared, session, way);
+            tokio::select! {
+                ended = streamed => ended,
+                never = turned_back => match never {},
+            }
+        };
         if backoff.failures() >= FAILURES_UNTOLD {
             shared.client.outages().began(Stuck::Stream(address.clone()), &ended);
         }
@@ -76,6 +93,21 @@ pub(super) async fn run(shared: Arc<Shared>, session: usize, address: String) {
     }
 }
 
+/// Ends the stream through another node, once everything on it is answered, when the address that the
+/// partitions are served at answers again.
+async fn turn_back(shared: &Shared, session: usize, way: Option<&str>) -> Infallible {
+    if let Some(address) = way {
+        loop {
+            sleep(TURN_BACK_AFTER).await;
+            if shared.client.admin().answers(address).await {
+                shared.outbox.with(|outbox| outbox.stop_sending(session));
+                break;
+            }
+        }
+    }
+    pending().await
+}
+
 async fn wait_for_work(shared: &Shared, session: usize) {
     poll_fn(|cx| {
         let ready =
@@ -98,7 +130,8 @@ async fn run_stream(
     };
     let body =
         RequestBody::new(ProduceBody::new(Arc::clone(shared), session, stream).boxed_unsync());
-    let response = match connection.call(PRODUCE, body).await {
+    let carried = if own { Carried::Never } else { Carried::IfNeedBe };
+    let response = match connection.call(PRODUCE, carried, body).await {
         Ok(response) => response,
         Err(error) => return BrokenStream::from(error).into(),
     };
@@ -184,7 +217,7 @@ pub(super) async fn open_once(
     let mut connection = client.connection(address).await?;
     let open = encode_open(topic, None).chain(Bytes::new());
     let response = connection
-        .call(PRODUCE, RequestBody::new(Full::new(open)))
+        .call(PRODUCE, Carried::IfNeedBe, RequestBody::new(Full::new(open)))
         .await
         .map_err(BrokenStream::from)?;
     match MessageReader::new(response)?.message().await {

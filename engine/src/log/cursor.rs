@@ -9,12 +9,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use forebay_format::segment::FIRST_BATCH_POSITION;
-use forebay_format::{FileError, FilePosition, Offset, TimestampMs};
+use forebay_format::{Epoch, FileError, FilePosition, Offset, TimestampMs};
 use smallvec::SmallVec;
 
 use super::cursor_step::{Place, Source, Step};
 use super::disk_reader::{DiskReader, Walked};
 use super::partition::{NotOpen, OpenLog, PartitionLog};
+use super::sequencer::Lineage;
 use super::{Corruption, ReadError, ReserveError};
 use crate::clock::Clock;
 use crate::segment::{ActiveSegment, SealedSegment, SegmentError, SegmentReader, SegmentUse};
@@ -24,6 +25,13 @@ use crate::segment::{ActiveSegment, SealedSegment, SegmentError, SegmentReader, 
 pub enum CursorStart {
     /// At this offset.
     Offset(Offset),
+    /// At this offset, for a reader that has read the record before it in this epoch.
+    After {
+        /// Of the record before.
+        epoch: Epoch,
+        /// The offset.
+        offset: Offset,
+    },
     /// At the first batch that was appended at or after this time; at the end, if there is none.
     Timestamp(TimestampMs),
     /// At the first record that the log holds.
@@ -72,9 +80,11 @@ impl PartitionLog {
     /// A cursor at `start`.
     ///
     /// # Errors
-    /// `OutOfRange` with the range; why the log cannot be opened or read.
+    /// `OutOfRange` with the range; `Ahead` and `Lost` where this is not the log that was read before; why the
+    /// log cannot be opened or read.
     pub(crate) async fn cursor(self: &Rc<Self>, start: CursorStart) -> Result<Cursor, ReadError> {
         let status = self.status().await?;
+        let start = self.start_on_lineage(start)?;
         let (earliest, latest) = (status.earliest, status.committed);
         match start {
             CursorStart::Earliest => self.cursor_at(earliest).await,
@@ -82,8 +92,22 @@ impl PartitionLog {
             CursorStart::Offset(requested) if requested < earliest || requested > latest => {
                 Err(ReadError::OutOfRange { requested, earliest, latest })
             }
-            CursorStart::Offset(offset) => self.cursor_at(offset).await,
+            CursorStart::Offset(offset) | CursorStart::After { offset, .. } => {
+                self.cursor_at(offset).await
+            }
             CursorStart::Timestamp(time) => self.cursor_at_time(time).await,
+        }
+    }
+
+    /// The same start without the past, if that is the log's.
+    fn start_on_lineage(&self, start: CursorStart) -> Result<CursorStart, ReadError> {
+        let CursorStart::After { epoch, offset } = start else { return Ok(start) };
+        // A log that is served alone has never lost anything that was read.
+        let lineage = self.decider.sequencer().map(|it| it.lineage(epoch, offset));
+        match lineage.unwrap_or(Lineage::Shared) {
+            Lineage::Shared => Ok(CursorStart::Offset(offset)),
+            Lineage::Ahead => Err(ReadError::Ahead { epoch, requested: offset }),
+            Lineage::Parted { from } => Err(ReadError::Lost { from, upto: offset }),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use forebay_format::batch::BatchError;
-use forebay_format::{FilePosition, NodeId, Offset, ProducerError};
+use forebay_format::{Epoch, FilePosition, NodeId, Offset, ProducerError};
 use thiserror::Error;
 
 /// A partition whose durable bytes are damaged. It serves nothing until an operator acts.
@@ -131,6 +131,22 @@ pub enum ReadError {
         earliest: Offset,
         /// Exclusive end of what can be read.
         latest: Offset,
+    },
+    /// The reader has read what this replica has not got yet. Wait, or read where that came from.
+    #[error("offset {requested} after epoch {epoch} is ahead of this replica")]
+    Ahead {
+        /// Of the record before.
+        epoch: Epoch,
+        /// The offset asked for.
+        requested: Offset,
+    },
+    /// What the reader has read is not what the log holds: an unclean election has given it up.
+    #[error("offsets {from} to {upto}, as they were read, are not in the log any more")]
+    Lost {
+        /// The first offset of which that is so.
+        from: Offset,
+        /// What the reader had come to, exclusive.
+        upto: Offset,
     },
     /// The partition, or the part of it asked for, is damaged.
     #[error("the partition is damaged: {0}")]

@@ -69,7 +69,7 @@ pub use partition::PartitionStatus;
 pub use replica::{Opened, ReplicaLog};
 pub(crate) use reserved::Reserved;
 pub(crate) use sequencer::Decider;
-pub use sequencer::Sequencer;
+pub use sequencer::{Lineage, Sequencer};
 pub use settings::{FsyncPolicy, LogSettings};
 pub use stamped::StampedBatch;
 pub use stored::{Stored, StoredReader, StoredRun};

@@ -109,9 +109,10 @@ fn unavailable(error: ReadError) -> ReserveError {
         ReadError::Corrupt(corruption) => ReserveError::Corrupt(corruption),
         ReadError::Stopping => ReserveError::Stopping,
         ReadError::Unknown => ReserveError::Unknown,
-        ReadError::OutOfRange { .. } | ReadError::Unavailable { .. } => {
-            ReserveError::Unavailable { message: error.to_string() }
-        }
+        ReadError::OutOfRange { .. }
+        | ReadError::Ahead { .. }
+        | ReadError::Lost { .. }
+        | ReadError::Unavailable { .. } => ReserveError::Unavailable { message: error.to_string() },
     }
 }
 

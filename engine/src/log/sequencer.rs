@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use forebay_format::{ClientHeader, Epoch, LeaderFields, Position};
+use forebay_format::{ClientHeader, Epoch, LeaderFields, Offset, Position};
 
 use super::{Completion, IncomingBatch, ReserveError};
 
@@ -28,10 +28,27 @@ pub trait Sequencer {
     /// Everything up to here is on stable storage. Positions ascend, but for a cut or a reset in between.
     fn durable(&self, upto: Position);
 
+    /// Whether the log holds what a reader has read: the record before `offset` in `epoch`.
+    fn lineage(&self, epoch: Epoch, offset: Offset) -> Lineage;
+
     /// The log was taken out of service, and the engine lets go of this sequencer: the disk failed, damage
     /// was found, the partition was removed, or the shard stops. Called once, after everything else.
     /// Of what was admitted and has no answer, nobody knows what became of it.
     fn ended(&self, why: &ReserveError);
+}
+
+/// How what a reader has read and what the log holds go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lineage {
+    /// The log holds it, and what comes next goes on from there.
+    Shared,
+    /// The log has not got so far, or knows nothing of the epoch yet.
+    Ahead,
+    /// The log holds something else from this offset on.
+    Parted {
+        /// The first offset of which that is so.
+        from: Offset,
+    },
 }
 
 /// Who decides about a log.

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use forebay_engine::{
-    AppendError, Appended, Clock, Completion, IncomingBatch, LogSettings, Opened, ReplicaLog,
-    ReserveError, Sequencer, StampedBatch, Stored, StoredReader, WriteRefusal,
+    AppendError, Appended, Clock, Completion, IncomingBatch, Lineage, LogSettings, Opened,
+    ReplicaLog, ReserveError, Sequencer, StampedBatch, Stored, StoredReader, WriteRefusal,
 };
 use forebay_format::limits::{CLIENT_HEADER_BYTES, HEADER_BYTES};
 use forebay_format::{
@@ -40,6 +40,8 @@ pub(crate) struct Fake {
     pub(crate) durable: Cell<Position>,
     pub(crate) ended: RefCell<Option<ReserveError>>,
     pub(crate) proposals: Cell<u64>,
+    /// What it says of every reader's past.
+    pub(crate) lineage: Cell<Lineage>,
     /// Taken, to be answered when durable.
     waiting: RefCell<Vec<(Position, Completion, Appended)>>,
     /// Kept back.
@@ -58,6 +60,7 @@ impl Fake {
             durable: Cell::new(Position::ZERO),
             ended: RefCell::default(),
             proposals: Cell::new(0),
+            lineage: Cell::new(Lineage::Shared),
             waiting: RefCell::default(),
             held: RefCell::default(),
             meanwhile: RefCell::default(),
@@ -114,6 +117,10 @@ impl Sequencer for Fake {
         }
         self.state.borrow_mut().append(&BatchMeta::stamp(*client, fields));
         Some(fields)
+    }
+
+    fn lineage(&self, _: Epoch, _: Offset) -> Lineage {
+        self.lineage.get()
     }
 
     fn durable(&self, upto: Position) {

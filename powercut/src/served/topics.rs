@@ -26,8 +26,8 @@ pub(super) async fn create(
     let topic = NewTopic {
         name: plan.name.clone(),
         partitions: Some(plan.partitions),
-        replication_factor: None,
         settings: settings.into_iter().collect(),
+        ..NewTopic::default()
     };
     recorder.note(Fact::CreateRequested(plan.clone()));
     let made = loop {

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use forebay_format::limits::{BATCH_BYTES_MAX, SEGMENT_BYTES_MAX};
+use forebay_replication::quorum::VOTERS_MAX;
 
 use super::node::Config;
 use super::topic::TopicSettings;
@@ -117,12 +118,15 @@ const RETENTION_SIZE: RangeInclusive<ByteSize> = size((MIB, 1024 * 1024 * GIB));
 const RETENTION_TIME: RangeInclusive<Span> = span((SECOND, 36_500 * DAY));
 const SEGMENT_SIZE: RangeInclusive<ByteSize> = size((16 * MIB, SEGMENT_BYTES_MAX));
 const BATCH_SIZE: RangeInclusive<ByteSize> = size((4 * KIB, BATCH_BYTES_MAX as u64));
+/// As many as can vote.
+const MIN_REPLICAS: RangeInclusive<u32> = 1..=5;
+const _: () = assert!(*MIN_REPLICAS.end() as usize == VOTERS_MAX);
 
 /// The settings that a topic can have of its own. A node's file has them in its section `topics`, where
 /// they are the defaults.
 pub fn topic_settings() -> &'static [Setting<TopicSettings>] {
     use super::topic::WriteConcern;
-    static TABLE: [Setting<TopicSettings>; 6] = [
+    static TABLE: [Setting<TopicSettings>; 7] = [
         setting!("retention_size", retention_size: Option<ByteSize>,
             "The oldest segments of a partition are deleted while it is larger than this. \
              `none`: never.", RETENTION_SIZE),
@@ -138,6 +142,9 @@ pub fn topic_settings() -> &'static [Setting<TopicSettings>] {
             "The largest batch that is taken, its header included.", BATCH_SIZE),
         setting!("write_concern", write_concern: WriteConcern,
             "When a batch is acknowledged that does not say so itself."),
+        setting!("min_replicas", min_replicas: u32,
+            "A partition takes no writes while fewer of its replicas are live. At least a majority of \
+             those that vote, at most all of them.", MIN_REPLICAS),
     ];
     &TABLE
 }
@@ -253,6 +260,9 @@ pub fn settings() -> &'static [Setting<Config>] {
                 "For topics without a `max_batch_size` of their own.", BATCH_SIZE),
             setting!("topics.write_concern", topics.defaults.write_concern: WriteConcern,
                 "For topics without a `write_concern` of their own."),
+            setting!("topics.min_replicas", topics.defaults.min_replicas: u32,
+                "For topics without a `min_replicas` of their own. One with a larger majority takes that \
+                 instead, one with fewer replicas all that it has.", MIN_REPLICAS),
             setting!("log.format", log.format: LogFormat,
                 "Lines of the log. `auto`: text on a terminal, JSON otherwise. `RUST_LOG` chooses \
                  what is logged."),

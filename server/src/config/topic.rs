@@ -79,6 +79,8 @@ pub struct TopicSettings {
     pub max_batch_size: ByteSize,
     /// For batches that ask for none.
     pub write_concern: WriteConcern,
+    /// With fewer live replicas than this, or than a majority, a partition takes no writes.
+    pub min_replicas: u32,
 }
 
 impl Default for TopicSettings {
@@ -90,6 +92,7 @@ impl Default for TopicSettings {
             segment_age: Span::from_millis(24 * 60 * 60 * 1000),
             max_batch_size: ByteSize::new(BATCH_BYTES_DEFAULT as u64),
             write_concern: WriteConcern::Quorum,
+            min_replicas: 1,
         }
     }
 }
@@ -144,7 +147,7 @@ mod tests {
             error.to_string(),
             "there is no topic setting \"retention_byte\"; did you mean \"retention_time\"? \
              (settings: retention_size, retention_time, segment_size, segment_age, \
-             max_batch_size, write_concern)"
+             max_batch_size, write_concern, min_replicas)"
         );
     }
 

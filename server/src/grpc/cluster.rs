@@ -1,21 +1,24 @@
 //! `ClusterService`: topics, and where their partitions are served.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use forebay_format::TopicName;
+use forebay_format::{NodeId, TopicName};
 use forebay_proto::v1;
 use forebay_proto::v1::cluster_service_server::ClusterService;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future, stream};
 use send_wrapper::SendWrapper;
 use tonic::{Request, Response, Status};
 
+use super::carry::{self, Carrying, Destination};
 use super::convert;
+use super::creation::{self, Place};
 use super::services::Services;
 use super::status::{Failure, Refusal};
 use crate::bridge::ControlRequest;
 use crate::catalog::ServedTopic;
-use crate::config::{REPLICAS, WriteConcern};
-use crate::leadership::TopicDraft;
+
+const DESCRIBE_TOPIC: &str = "/forebay.v1.ClusterService/DescribeTopic";
 
 /// Partitions of one topic that are asked at a time. Each answer may open a log.
 const PARTITIONS_ASKED_AT_A_TIME: usize = 16;
@@ -73,8 +76,13 @@ impl ClusterService for ClusterApi {
         &self,
         request: Request<v1::DescribeTopicRequest>,
     ) -> Result<Response<v1::DescribeTopicResponse>, Status> {
-        self.answer(async |services| describe_topic(services, &request.into_inner().name).await)
-            .await
+        let (metadata, _, request) = request.into_parts();
+        let headers = metadata.into_headers();
+        self.answer(async |services| {
+            let carrying = Carrying::of(&headers, services);
+            describe_topic(services, &request.name, carrying).await
+        })
+        .await
     }
 
     async fn delete_topic(
@@ -112,30 +120,13 @@ async fn create_topic(
     services: &Services,
     request: v1::CreateTopicRequest,
 ) -> Result<v1::CreateTopicResponse, Failure> {
-    let name = TopicName::new(&request.name)?;
-    let settings = request.settings.into_iter().collect();
-    let with_defaults = services.facts.config.topics.defaults.with(&settings)?;
-    let replication_factor = match request.replication_factor {
-        0 => services.replication_factor(),
-        wanted => wanted,
+    let nodes = services.replicas.is_some().then(|| services.watch.borrow().nodes.len());
+    let place = Place {
+        defaults: &services.facts.config.topics.defaults,
+        replication_factor: services.replication_factor(),
+        nodes,
     };
-    if services.replicas.is_none() && replication_factor > REPLICAS {
-        return Err(Refusal::Request {
-            field: "replication_factor",
-            message: format!("a single node keeps {REPLICAS} replica, not {replication_factor}"),
-        }
-        .into());
-    }
-    if let WriteConcern::Replicas(wanted) = with_defaults.write_concern
-        && wanted > replication_factor
-    {
-        let message = format!(
-            "write_concern: the topic has {replication_factor} replicas of each partition, not {wanted}"
-        );
-        return Err(Refusal::Request { field: "settings", message }.into());
-    }
-    let partitions = request.partitions.max(1);
-    let draft = TopicDraft { name, partitions, replication_factor, settings };
+    let draft = creation::draft(request, place)?;
     let topic = services.create(draft).await?;
     let served = services.topic(topic.name.as_str())?;
     let topic = Some(convert::topic_metadata(&served, services));
@@ -145,19 +136,51 @@ async fn create_topic(
 async fn describe_topic(
     services: &Services,
     name: &str,
+    carrying: Carrying,
 ) -> Result<v1::DescribeTopicResponse, Failure> {
     let served = services.topic(name)?;
-    let partitions = stream::iter(0..served.topic.partitions)
+    let mut partitions: Vec<_> = stream::iter(0..served.topic.partitions)
         .map(|partition| partition_status(&served, partition))
         .buffered(PARTITIONS_ASKED_AT_A_TIME)
         .collect()
         .await;
+    if carrying.is_allowed() {
+        ask_leaders(services, &served, &mut partitions).await;
+    }
     Ok(v1::DescribeTopicResponse {
         topic: Some(convert::topic_metadata(&served, services)),
         replication_factor: served.topic.replication_factor,
+        on_every_node: served.topic.on_every_node,
         settings: served.topic.settings.clone().into_iter().collect(),
         partitions,
     })
+}
+
+/// Has each partition described by the node that leads it: a replica that follows knows less, and this node may
+/// have none. What a leader does not say in time stays as it is.
+async fn ask_leaders(
+    services: &Services,
+    served: &ServedTopic,
+    partitions: &mut [v1::PartitionStatus],
+) {
+    let of_leader = |id| Destination::of_leader(services, id);
+    let led: Vec<_> = served.topic.partition_ids().map(of_leader).collect();
+    let nodes: BTreeMap<NodeId, Destination> =
+        led.iter().flatten().map(|to| (to.node, *to)).collect();
+    let request = v1::DescribeTopicRequest { name: served.topic.name.to_string() };
+    let asked = nodes.into_values().map(async |to| {
+        let answer =
+            carry::ask::<v1::DescribeTopicResponse>(services, to, DESCRIBE_TOPIC, &request);
+        (to.node, answer.await)
+    });
+    for (node, answer) in future::join_all(asked).await {
+        for status in answer.into_iter().flat_map(|answer| answer.partitions) {
+            let at = status.partition as usize;
+            if led.get(at).copied().flatten().is_some_and(|to| to.node == node) {
+                partitions[at] = status;
+            }
+        }
+    }
 }
 
 async fn partition_status(served: &ServedTopic, partition: u32) -> v1::PartitionStatus {

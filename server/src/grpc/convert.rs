@@ -1,7 +1,7 @@
 //! Wire types from domain types and back. Nothing here decides anything.
 
 use forebay_engine::CursorStart;
-use forebay_format::{NodeId, Offset, PartitionId, TimestampMs};
+use forebay_format::{Epoch, NodeId, Offset, PartitionId, TimestampMs};
 use forebay_proto::v1;
 use forebay_replication::health::NodeHealth;
 
@@ -13,9 +13,18 @@ use crate::leadership::{NodeRecord, Standing, Topic};
 /// Where to begin. What is not said is the earliest record.
 pub(crate) fn start(position: Option<v1::StartPosition>) -> Result<CursorStart, Refusal> {
     use v1::start_position::Position;
-    match position.and_then(|position| position.position) {
+    let Some(v1::StartPosition { epoch, position }) = position else {
+        return Ok(CursorStart::Earliest);
+    };
+    match position {
         None => Ok(CursorStart::Earliest),
-        Some(Position::Offset(offset)) => Ok(CursorStart::Offset(Offset::new(offset))),
+        Some(Position::Offset(offset)) => {
+            let (epoch, offset) = (Epoch::new(epoch), Offset::new(offset));
+            Ok(match epoch {
+                Epoch::ZERO => CursorStart::Offset(offset),
+                epoch => CursorStart::After { epoch, offset },
+            })
+        }
         Some(Position::TimestampMs(time)) => Ok(CursorStart::Timestamp(TimestampMs::new(time))),
         Some(Position::Anchor(anchor)) => match v1::Anchor::try_from(anchor) {
             Ok(v1::Anchor::Unspecified | v1::Anchor::Earliest) => Ok(CursorStart::Earliest),
@@ -26,6 +35,19 @@ pub(crate) fn start(position: Option<v1::StartPosition>) -> Result<CursorStart, 
             }),
         },
     }
+}
+
+/// The same as another node is told it.
+pub(crate) fn start_on_the_wire(start: CursorStart) -> v1::StartPosition {
+    use v1::start_position::Position;
+    let (epoch, position) = match start {
+        CursorStart::Offset(offset) => (0, Position::Offset(offset.get())),
+        CursorStart::After { epoch, offset } => (epoch.get(), Position::Offset(offset.get())),
+        CursorStart::Timestamp(time) => (0, Position::TimestampMs(time.get())),
+        CursorStart::Earliest => (0, Position::Anchor(v1::Anchor::Earliest.into())),
+        CursorStart::Latest => (0, Position::Anchor(v1::Anchor::Latest.into())),
+    };
+    v1::StartPosition { epoch, position: Some(position) }
 }
 
 pub(crate) fn node(id: NodeId, node: &NodeRecord, services: &Services) -> v1::Node {
@@ -57,6 +79,7 @@ pub(crate) fn topic_summary(topic: &Topic) -> v1::TopicSummary {
         topic_id: topic.id.to_string(),
         partitions: topic.partitions,
         replication_factor: topic.replication_factor,
+        on_every_node: topic.on_every_node,
     }
 }
 
@@ -83,5 +106,24 @@ pub(crate) fn topic_metadata(served: &ServedTopic, services: &Services) -> v1::T
         name: served.topic.name.to_string(),
         topic_id: served.topic.id.to_string(),
         partitions: served.topic.partition_ids().map(partition).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_node_begins_where_this_one_was_asked_to() {
+        let (offset, epoch) = (Offset::new(7), Epoch::new(3));
+        for wanted in [
+            CursorStart::Offset(offset),
+            CursorStart::After { epoch, offset },
+            CursorStart::Timestamp(TimestampMs::new(5)),
+            CursorStart::Earliest,
+            CursorStart::Latest,
+        ] {
+            assert_eq!(start(Some(start_on_the_wire(wanted))).expect("a start"), wanted);
+        }
     }
 }

@@ -2,11 +2,13 @@
 //! one `status` for everything that can go wrong.
 
 mod admin;
+mod carry;
 mod chunks;
 mod cluster;
 mod connection;
 mod consume;
 mod convert;
+mod creation;
 mod frame;
 mod health;
 mod heartbeat;

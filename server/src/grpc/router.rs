@@ -15,24 +15,22 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use super::admin::AdminApi;
+use super::carry::Carrying;
 use super::cluster::ClusterApi;
 use super::connection::ConnectionUse;
-use super::consume::ConsumeSession;
+use super::consume::{CONSUME, ConsumeSession};
 use super::frame;
 use super::health::Health;
 use super::heartbeat::HeartbeatApi;
-use super::produce::ProduceSession;
+use super::produce::{PRODUCE, ProduceSession};
 use super::reflection;
 use super::replicate::ReplicateSession;
 use super::services::Services;
 use super::status::Failure;
 use crate::net::{Handler, ResponseBody};
 
-/// The two calls that carry records. They take and give their bytes without the generated code.
-const PRODUCE: &str = "/forebay.v1.ProducerService/Produce";
-const CONSUME: &str = "/forebay.v1.ConsumerService/Consume";
-
-/// The same between nodes.
+/// Between nodes. Like the two calls that carry records, it takes and gives its bytes without the generated
+/// code.
 const REPLICATE: &str = "/forebay.v1.ReplicationService/Replicate";
 
 /// Services that are the same everywhere. A stopping node does not wait for them: their streams have no
@@ -82,17 +80,19 @@ impl Handler for Connection {
         let path_is_ours = !path.starts_with(STANDARD);
         let is_awaited = path_is_ours && path != REPLICATE;
         let open = is_awaited.then(|| self.services.open_requests.begin());
+        let carrying = Carrying::of(request.headers(), &self.services);
         let response = match path {
             PRODUCE if is_grpc(&request) => {
                 let requests = request.into_body();
                 let services = self.services.clone();
-                frame::response(ProduceSession::new(services, &self.used, requests))
+                frame::response(ProduceSession::new(services, &self.used, carrying, requests))
             }
             REPLICATE if is_grpc(&request) && self.services.replicas.is_some() => {
                 frame::response(ReplicateSession::new(self.services.clone(), request.into_body()))
             }
             CONSUME if is_grpc(&request) => {
-                frame::response(ConsumeSession::new(self.services.clone(), request.into_body()))
+                let services = self.services.clone();
+                frame::response(ConsumeSession::new(services, carrying, request.into_body()))
             }
             _ => {
                 let answer = self.routes.clone().call(request.map(Body::new)).await;

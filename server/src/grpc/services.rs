@@ -9,6 +9,7 @@ use forebay_format::limits::TOPICS_MAX;
 use forebay_format::{ClusterId, NodeId, PartitionId, TopicName};
 use forebay_proto::v1;
 
+use super::carry::Carrying;
 use super::metrics::ServerMetrics;
 use super::open_requests::OpenRequests;
 use super::status::{Failure, Refusal};
@@ -122,44 +123,64 @@ impl Services {
     }
 
     /// Why an append failed, with the leader's name where that is what is wrong.
-    pub(crate) fn append_failure(&self, partition: PartitionId, error: AppendError) -> Failure {
+    /// One that lets itself be carried does not hear of that.
+    pub(crate) fn append_failure(
+        &self,
+        partition: PartitionId,
+        carrying: Carrying,
+        error: AppendError,
+    ) -> Failure {
         match error {
             AppendError::NotAdmitted(WriteRefusal::NotLeader { leader }) => {
-                self.not_leader(partition, leader)
+                self.not_leader(partition, carrying, leader)
             }
-            AppendError::Refused(ReserveError::Unknown) => self.not_here(partition, error.into()),
+            AppendError::Refused(ReserveError::Unknown) => {
+                self.not_here(partition, carrying, error.into())
+            }
             error => error.into(),
         }
     }
 
     /// Likewise for a read.
-    pub(crate) fn read_failure(&self, partition: PartitionId, error: ReadError) -> Failure {
+    pub(crate) fn read_failure(
+        &self,
+        partition: PartitionId,
+        carrying: Carrying,
+        error: ReadError,
+    ) -> Failure {
         match error {
-            ReadError::Unknown => self.not_here(partition, error.into()),
+            ReadError::Unknown => self.not_here(partition, carrying, error.into()),
             // R13: the reader is ahead of this replica, and neither is wrong.
             ReadError::OutOfRange { requested, latest, .. }
                 if requested > latest
                     && self.replicas.is_some()
                     && !self.leaders.serves(partition) =>
             {
-                self.not_leader(partition, None)
+                self.not_leader(partition, carrying, None)
             }
+            ReadError::Ahead { .. } => self.not_leader(partition, carrying, None),
             error => error.into(),
         }
     }
 
     /// The partition may be on other nodes.
-    fn not_here(&self, partition: PartitionId, otherwise: Failure) -> Failure {
+    fn not_here(&self, partition: PartitionId, carrying: Carrying, otherwise: Failure) -> Failure {
         match &self.replicas {
-            Some(_) => self.not_leader(partition, None),
+            Some(_) => self.not_leader(partition, carrying, None),
             None => otherwise,
         }
     }
 
     /// Somebody else leads, or nobody.
-    pub(crate) fn not_leader(&self, partition: PartitionId, leader: Option<NodeId>) -> Failure {
+    pub(crate) fn not_leader(
+        &self,
+        partition: PartitionId,
+        carrying: Carrying,
+        leader: Option<NodeId>,
+    ) -> Failure {
         let standing = self.leaders.of(partition);
-        let Some(leader) = leader.or(standing.leader).filter(|id| *id != self.facts.node.id) else {
+        let leader = leader.or(standing.leader).filter(|id| *id != self.facts.node.id);
+        let Some(leader) = leader.filter(|_| !carrying.is_allowed()) else {
             return Refusal::NoLeader.into();
         };
         let address = self.watch.borrow().nodes.get(&leader).map(|node| node.address.clone());

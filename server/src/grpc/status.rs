@@ -145,6 +145,10 @@ pub(crate) enum Refusal {
     NoLeader,
     #[error("this node is alone and has no replicas to speak of")]
     Alone,
+    #[error("node {node} leads the partition and cannot be reached: {problem}")]
+    NotCarried { node: NodeId, problem: String },
+    #[error("node {node} led the partition and was lost; the batch may be in the log or not")]
+    LeaderLost { node: NodeId },
     #[error("the batch is compressed: read it raw, as plain records it cannot be given yet")]
     CompressedBatch,
 }
@@ -204,6 +208,12 @@ impl From<Refusal> for Failure {
             }
             Refusal::NoLeader => as_is(Code::Unavailable, "NO_LEADER").retry(),
             Refusal::Alone => as_is(Code::FailedPrecondition, "NODE_ALONE"),
+            Refusal::NotCarried { node, .. } => {
+                as_is(Code::Unavailable, "LEADER_UNREACHABLE").with("leader", node).retry()
+            }
+            Refusal::LeaderLost { node } => {
+                as_is(Code::Unknown, "INDETERMINATE").with("leader", node).retry()
+            }
             Refusal::CompressedBatch => as_is(Code::Unimplemented, "COMPRESSED_BATCH"),
         }
     }
@@ -354,6 +364,10 @@ impl From<ReadError> for Failure {
             ReadError::Corrupt(corruption) => is(Code::DataLoss, "CORRUPT")
                 .with("file", corruption.file.display())
                 .with("offset", corruption.offset),
+            ReadError::Lost { from, upto } => {
+                is(Code::DataLoss, "LOG_TRUNCATED").with("from", from).with("upto", upto)
+            }
+            ReadError::Ahead { .. } => Refusal::NoLeader.into(),
             ReadError::Unavailable { .. } => is(Code::Unavailable, "UNAVAILABLE").retry(),
             ReadError::Stopping => Refusal::Stopping.into(),
         }
@@ -438,6 +452,8 @@ mod tests {
             earliest: Offset::new(2),
             latest: Offset::new(5),
         };
+        let lost = ReadError::Lost { from: Offset::new(3), upto: Offset::new(9) };
+        let unreachable = Refusal::NotCarried { node: NodeId::new(2), problem: "gone".into() };
         let table = [
             (
                 BatchError::PayloadCrc { found: 1, expected: 2 }.into(),
@@ -463,6 +479,14 @@ mod tests {
             (AppendError::Indeterminate.into(), Code::Unknown, "INDETERMINATE", true),
             (Refusal::Indeterminate.into(), Code::Unknown, "INDETERMINATE", true),
             (gap.into(), Code::Aborted, "SEQUENCE_GAP", false),
+            (lost.into(), Code::DataLoss, "LOG_TRUNCATED", false),
+            (unreachable.into(), Code::Unavailable, "LEADER_UNREACHABLE", true),
+            (
+                Refusal::LeaderLost { node: NodeId::new(2) }.into(),
+                Code::Unknown,
+                "INDETERMINATE",
+                true,
+            ),
             (AppendError::Refused(full).into(), Code::ResourceExhausted, "DISK_FULL", true),
             (Refusal::Stopping.into(), Code::Unavailable, "NODE_STOPPING", true),
             (ReadError::Corrupt(corruption()).into(), Code::DataLoss, "CORRUPT", false),

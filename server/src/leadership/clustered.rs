@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_format::{PartitionId, PartitionIndex, TopicId, TopicName};
-use forebay_replication::placement::ReplicationFactor;
 use tokio::task::JoinHandle;
 
 use super::coordinator::{
@@ -119,8 +118,7 @@ impl Coordinator for ClusterCoordinator {
     }
 
     async fn create_topic(&mut self, draft: TopicDraft) -> Result<Arc<Topic>, CreateTopicError> {
-        let replicas = draft.replication_factor as usize;
-        let topic = self.etcd.create_topic(draft, ReplicationFactor::Replicas(replicas)).await?;
+        let topic = self.etcd.create_topic(draft).await?;
         self.known.insert(topic.id, Arc::clone(&topic));
         Ok(topic)
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use forebay_format::limits::{PARTITIONS_PER_NODE_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
 use forebay_format::{Epoch, NodeId, PartitionId, TopicId, TopicName};
-use forebay_replication::placement::PlacementError;
+use forebay_replication::placement::{PlacementError, ReplicationFactor};
 
 use super::ClusterWatch;
 use super::etcd::EtcdError;
@@ -47,7 +47,7 @@ pub(crate) struct Leadership {
 pub(crate) struct TopicDraft {
     pub(crate) name: TopicName,
     pub(crate) partitions: u32,
-    pub(crate) replication_factor: u32,
+    pub(crate) factor: ReplicationFactor,
     pub(crate) settings: BTreeMap<String, String>,
 }
 
@@ -153,7 +153,8 @@ pub(crate) trait Coordinator {
 impl TopicDraft {
     /// A topic that somebody began to use without making it.
     pub(crate) fn with_defaults(name: TopicName, replication_factor: u32) -> Self {
-        Self { name, partitions: 1, replication_factor, settings: BTreeMap::new() }
+        let factor = ReplicationFactor::Replicas(replication_factor as usize);
+        Self { name, partitions: 1, factor, settings: BTreeMap::new() }
     }
 
     /// Whether there is room for it beside `topics`.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use forebay_format::{Epoch, NodeId, PartitionId, TopicId};
 use forebay_replication::metadata::Observation;
@@ -16,6 +17,8 @@ pub(crate) struct Leaders {
     known: std::sync::RwLock<HashMap<PartitionId, Standing>>,
     /// Those that this very node leads, and serves.
     serving: std::sync::RwLock<HashSet<PartitionId>>,
+    /// Grows with every change, after it: what was found before a change is found again when this has grown.
+    changes: AtomicU64,
 }
 
 /// What is known of one partition.
@@ -43,6 +46,13 @@ impl Leaders {
     /// This is how it is now.
     pub(crate) fn set(&self, partition: PartitionId, standing: Standing) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(partition, standing);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Another number than before: something may be otherwise.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The only node leads these, and has the only replicas.
@@ -100,6 +110,7 @@ impl Leaders {
         } else {
             serving.remove(&partition)
         };
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// The nodes that hold replicas of whatever partition, or are to.

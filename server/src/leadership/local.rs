@@ -17,6 +17,7 @@ use super::coordinator::{
 use super::file::{State, StateFile, StateFileError, TopicEntry};
 use super::topic::Topic;
 use super::{ClusterView, ClusterWatch, NodeRecord};
+use crate::config::REPLICAS;
 
 /// A node that is alone.
 #[derive(Debug)]
@@ -105,6 +106,7 @@ fn topic(entry: TopicEntry) -> Result<Topic, String> {
         name: TopicName::new(&entry.name).map_err(|error| error.to_string())?,
         partitions: entry.partitions.max(1),
         replication_factor: entry.replication_factor.max(1),
+        on_every_node: false,
         settings: entry.settings,
     })
 }
@@ -158,7 +160,8 @@ impl Coordinator for LocalCoordinator {
             id: TopicId::random(),
             name: draft.name,
             partitions: draft.partitions,
-            replication_factor: draft.replication_factor,
+            replication_factor: REPLICAS,
+            on_every_node: false,
             settings: draft.settings,
         });
         self.store(|state| drop(state.topics.insert(topic.name.clone(), topic.clone())))?;
@@ -192,6 +195,7 @@ impl Coordinator for LocalCoordinator {
 #[cfg(test)]
 mod tests {
     use forebay_format::NodeId;
+    use forebay_replication::placement::ReplicationFactor;
     use futures_util::FutureExt;
 
     use super::*;
@@ -204,7 +208,7 @@ mod tests {
         TopicDraft {
             name: TopicName::new(name).expect("a name"),
             partitions: 3,
-            replication_factor: 1,
+            factor: ReplicationFactor::Replicas(1),
             settings: BTreeMap::from([("segment_age".to_owned(), "1h".to_owned())]),
         }
     }

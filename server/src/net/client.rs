@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use glommio::net::TcpStream;
-use http::{Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
@@ -88,12 +88,26 @@ impl PeerConnection {
         path: &str,
         body: ResponseBody,
     ) -> Result<Response<Incoming>, CallError> {
+        self.call_with(path, None, body).await
+    }
+
+    /// The same with one header more.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub(crate) async fn call_with(
+        &mut self,
+        path: &str,
+        header: Option<(HeaderName, HeaderValue)>,
+        body: ResponseBody,
+    ) -> Result<Response<Incoming>, CallError> {
         let address = self.address;
-        let request = Request::post(format!("http://{address}{path}"))
+        let mut request = Request::post(format!("http://{address}{path}"))
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
             .body(body)
             .expect("an address and a path make a URI");
+        request.headers_mut().extend(header);
         let response = self.requests.send_request(request).await;
         response.map_err(|source| CallError::Http { address, source })
     }

@@ -41,16 +41,12 @@ pub(crate) fn of_partition(
         }
         (Some(key), None) => {
             let number = state.epoch.get();
-            match state.successor {
-                Some(to) => {
-                    let message = format!("node {} hands over to node {to}", key.node);
-                    events.push(event(Kind::LeaderTransferred, Some(key.node), number, message));
-                }
-                None => {
-                    let message = format!("node {} does not lead any more", key.node);
-                    events.push(event(Kind::LeaderLost, Some(key.node), number, message));
-                }
-            }
+            let (kind, message) = if let Some(to) = state.successor {
+                (Kind::LeaderTransferred, format!("node {} hands over to node {to}", key.node))
+            } else {
+                (Kind::LeaderLost, format!("node {} does not lead any more", key.node))
+            };
+            events.push(event(kind, Some(key.node), number, message));
         }
         _ => {}
     }

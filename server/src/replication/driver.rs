@@ -17,24 +17,27 @@ use std::time::Duration;
 
 use async_channel::Receiver;
 use forebay_engine::{
-    AppendError, Appended, Completion, IncomingBatch, Opened, ReplicaLog, ReserveError, Sequencer,
-    StampedBatch,
+    AppendError, Appended, Completion, IncomingBatch, Lineage, Opened, ReplicaLog, ReserveError,
+    Sequencer, StampedBatch,
 };
 use forebay_format::{
-    BatchMeta, ClientHeader, LeaderFields, LogState, NodeId, Offset, PartitionId, Position,
+    BatchMeta, ClientHeader, Epoch, LeaderFields, LogState, NodeId, Offset, PartitionId, Position,
 };
 use forebay_proto::v1::ClusterEventKind;
 use forebay_replication::metadata::PartitionState;
+use forebay_replication::placement::ReplicationFactor;
 use forebay_replication::trace::Beginning;
 use forebay_replication::{
     Action, Actions, Alarm, Answer, Command, CommandRefusal, Config, Event, LogEvent, Message,
-    Part, Proposal, Recovered, Replica, Token,
+    Part, Proposal, ReadRequest, Recovered, Replica, Token,
 };
 
 use super::answers::{self, Answers};
+use super::copies;
 use super::feed::Feeds;
 use super::link::{Batches, Destination};
 use super::metrics::add;
+use super::reading;
 use super::surroundings::Surroundings;
 use super::timer::Timer;
 use super::trace::Trace;
@@ -55,6 +58,8 @@ const ANSWER_WITHIN_MS: u64 = 10 * 60 * 1000;
 pub(super) struct Driver {
     pub(super) id: PartitionId,
     pub(super) surroundings: Rc<Surroundings>,
+    /// Times and limits of the protocol, as the topic has them.
+    config: Config,
     pub(super) log: ReplicaLog,
     /// `None` until the log was recovered, and when it is out of service.
     replica: RefCell<Option<Replica>>,
@@ -83,11 +88,13 @@ impl Driver {
     pub(super) fn start(
         id: PartitionId,
         surroundings: Rc<Surroundings>,
+        config: Config,
         log: ReplicaLog,
     ) -> Rc<Self> {
         let driver = Rc::new(Self {
             id,
             surroundings,
+            config,
             log,
             replica: RefCell::default(),
             inbox: RefCell::default(),
@@ -112,7 +119,7 @@ impl Driver {
             let sequencer: Rc<dyn Sequencer> = Rc::new(OfClients(Rc::clone(&self)));
             match self.log.open(sequencer).await {
                 Ok(Opened { meta, state }) => {
-                    let config = self.surroundings.config.clone();
+                    let config = self.config.clone();
                     let kept = self.kept_state().await;
                     let recovered = Recovered { meta, log: state, state: kept.map(Box::new) };
                     self.begin_trace(&config, &recovered);
@@ -257,6 +264,21 @@ impl Driver {
         }
     }
 
+    /// As a leader, gives nodes the copies that the partition is to have.
+    pub(super) async fn spread(
+        self: &Rc<Self>,
+        factor: ReplicationFactor,
+        idlest_first: &[NodeId],
+    ) {
+        let led = |replica: &Replica| replica.state().filter(|_| self.leads()).cloned();
+        let Some(Some(state)) = self.with_replica(led) else { return };
+        if let Some(to) = copies::wanted(&state, factor, idlest_first) {
+            tracing::info!(partition = %self.id, ?to, "nodes get copies");
+            // What is in the way now is tried again.
+            self.command(Command::Copies { to }).recv().await.ok();
+        }
+    }
+
     /// Looks at the protocol's state.
     pub(super) fn with_replica<T>(&self, look: impl FnOnce(&Replica) -> T) -> Option<T> {
         self.replica.borrow().as_ref().map(look)
@@ -319,7 +341,7 @@ impl Driver {
                 self.surroundings.ask(EtcdRequest::Read { partition: self.id, number });
             }
             Action::Answer(token, answer) => self.answer(token, answer),
-            // Nobody asks yet: readers are bounded by the marks.
+            // Whoever asks takes it out of the list.
             Action::AnswerRead(..) => {}
             Action::AnswerCommand(token, result) => self.surroundings.answer_command(token, result),
             Action::Publish(marks) => self.log.set_committed(marks.committed),
@@ -538,6 +560,26 @@ impl Sequencer for OfClients {
         driver.send_answers();
         driver.work_off();
         fields
+    }
+
+    fn lineage(&self, epoch: Epoch, offset: Offset) -> Lineage {
+        let driver = &self.0;
+        assert!(!driver.busy.replace(true), "readers come from tasks of their own");
+        let own = driver.with_replica(|replica| replica.log().position().epoch).unwrap_or_default();
+        // It is answered in this very call, so any token will do.
+        let request = ReadRequest { token: Token(0), epoch, offset };
+        let mut actions = driver.decide(Event::Read(request));
+        let mut lineage = Lineage::Ahead;
+        for action in actions.drain() {
+            match action {
+                Action::AnswerRead(_, answer) => lineage = reading::lineage(answer, own, &request),
+                action => driver.carry_out(action, &mut VecDeque::new()),
+            }
+        }
+        driver.actions.replace(actions);
+        driver.send_answers();
+        driver.work_off();
+        lineage
     }
 
     fn durable(&self, upto: Position) {

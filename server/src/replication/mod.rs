@@ -7,10 +7,12 @@
 //! feed, window, flow   what others lack wire        messages as they travel
 //! answers       writes that wait        timer       when the protocol is woken
 //! surroundings  what all replicas share metrics     what is counted
-//! trace         what each replica was told and did, written down
+//! terms         what their topic asks of them      copies  which nodes are to have further ones
+//! reading       whether a reader may go on here    trace   what each was told and did, written down
 //! ```
 
 mod answers;
+mod copies;
 mod directory;
 mod driver;
 mod feed;
@@ -18,8 +20,10 @@ mod flow;
 mod link;
 mod links;
 mod metrics;
+mod reading;
 mod replicas;
 mod surroundings;
+mod terms;
 #[cfg(test)]
 mod testing;
 mod timer;
@@ -29,3 +33,4 @@ mod wire;
 
 pub(crate) use metrics::{LATENCY_BOUNDS_US, LatencyCounts, ReplicationMetrics};
 pub(crate) use replicas::{Replicas, ReplicasSetup};
+pub(crate) use terms::{MinReplicas, Terms};

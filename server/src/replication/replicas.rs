@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::Receiver;
-use forebay_engine::{LogSettings, Shard, StampedBatch};
+use forebay_engine::{Shard, StampedBatch};
 use forebay_format::{ClusterId, NodeId, PartitionId, TopicId};
 use forebay_proto::v1;
 use forebay_proto::v1::ClusterEventKind;
@@ -21,6 +22,7 @@ use super::driver::Driver;
 use super::links::Links;
 use super::metrics::{ReplicationMetrics, add};
 use super::surroundings::Surroundings;
+use super::terms::Terms;
 use super::wire;
 use crate::bridge::ControlLink;
 use crate::clock;
@@ -39,6 +41,9 @@ const ORDER_PATIENCE_MS: u64 = 5_000;
 
 /// and how often.
 const ORDER_RETRY: Duration = Duration::from_millis(100);
+
+/// How often a leader looks whether further nodes are to have copies.
+const COPIES_EVERY: Duration = Duration::from_secs(2);
 
 /// What the replicas of a shard are made of.
 pub(crate) struct ReplicasSetup {
@@ -70,7 +75,8 @@ struct Inner {
     /// What was seen last of every partition that belongs to this shard.
     observed: RefCell<HashMap<PartitionId, Observation>>,
     /// Of the topics that are served.
-    settings: RefCell<HashMap<TopicId, LogSettings>>,
+    terms: RefCell<HashMap<TopicId, Terms>>,
+    watch: ClusterWatch,
     /// The node's lease as it is now, for replicas that come.
     lease: Cell<Option<LeaseEvent>>,
 }
@@ -89,7 +95,7 @@ impl Replicas {
                     inner.peer_lost(node);
                 }
             };
-            let directory = Directory::new(watch, control);
+            let directory = Directory::new(watch.clone(), control);
             let links = Links::new((cluster, node), directory, operations.health.clone(), lost);
             let shared = (leaders, operations, metrics);
             let surroundings = Surroundings::new(node, (config, traces), links, shared, requests);
@@ -98,19 +104,21 @@ impl Replicas {
                 surroundings: Rc::new(surroundings),
                 drivers: RefCell::default(),
                 observed: RefCell::default(),
-                settings: RefCell::default(),
+                terms: RefCell::default(),
+                watch,
                 lease: Cell::default(),
             }
         });
         net::spawn(follow(Rc::clone(&replicas), events));
         net::spawn(show_life(Rc::clone(&replicas)));
         net::spawn(expire(Rc::clone(&replicas)));
+        net::spawn(spread(Rc::clone(&replicas)));
         Self(replicas)
     }
 
-    /// Serves a topic: with these settings for each replica that this node is to have.
-    pub(crate) fn add_topic(&self, topic: TopicId, settings: LogSettings) {
-        self.0.settings.borrow_mut().insert(topic, settings);
+    /// Serves a topic: on these terms for each replica that this node is to have.
+    pub(crate) fn add_topic(&self, topic: TopicId, terms: Terms) {
+        self.0.terms.borrow_mut().insert(topic, terms);
         let observed: Vec<_> = {
             let observed = self.0.observed.borrow();
             observed.keys().filter(|partition| partition.topic == topic).copied().collect()
@@ -122,7 +130,7 @@ impl Replicas {
 
     /// Serves a topic no more. Its files are removed by whoever asks the engine to.
     pub(crate) fn remove_topic(&self, topic: TopicId) {
-        self.0.settings.borrow_mut().remove(&topic);
+        self.0.terms.borrow_mut().remove(&topic);
         self.0.observed.borrow_mut().retain(|partition, _| partition.topic != topic);
         self.0.drivers.borrow_mut().retain(|partition, _| partition.topic != topic);
     }
@@ -177,6 +185,16 @@ impl Replicas {
         }
     }
 
+    /// The shard of a node that a partition belongs to; `None` while the node is not there.
+    pub(crate) fn shard_of(&self, node: NodeId, partition: PartitionId) -> Option<u32> {
+        self.0.surroundings.links.directory().shard_of(node, partition)
+    }
+
+    /// The address of a shard of another node, as its name resolves now.
+    pub(crate) async fn address(&self, node: NodeId, shard: u32) -> Option<SocketAddr> {
+        self.0.surroundings.links.directory().address(node, shard).await
+    }
+
     /// Hands everything that this node leads to other replicas, and waits until that is done or given up.
     /// Nothing is admitted meanwhile.
     pub(crate) async fn hand_over(&self) {
@@ -197,8 +215,8 @@ impl Replicas {
 impl Inner {
     /// Makes the replica of a partition that this node is to have, and has not.
     fn consider(&self, partition: PartitionId) {
-        let settings = self.settings.borrow().get(&partition.topic).cloned();
-        let Some(settings) = settings else { return };
+        let terms = self.terms.borrow().get(&partition.topic).cloned();
+        let Some(terms) = terms else { return };
         let observation = self.observed.borrow().get(&partition).cloned();
         let Some(mut observation) = observation else { return };
         let node = self.surroundings.node;
@@ -207,8 +225,9 @@ impl Inner {
             Some(driver) => driver,
             None if !holds(node, &observation) => return,
             None => {
-                let log = self.engine.replica_log(partition, settings);
-                let driver = Driver::start(partition, Rc::clone(&self.surroundings), log);
+                let config = terms.protocol(&self.surroundings.config, voters(&observation));
+                let log = self.engine.replica_log(partition, terms.log);
+                let driver = Driver::start(partition, Rc::clone(&self.surroundings), config, log);
                 self.drivers.borrow_mut().insert(partition, Rc::clone(&driver));
                 if let Some(lease) = self.lease.get() {
                     driver.handle(Event::Lease(lease));
@@ -277,6 +296,15 @@ impl Inner {
         }
     }
 
+    /// The nodes that live, whoever has least to do first.
+    fn idlest_first(&self) -> Vec<NodeId> {
+        let view = self.watch.borrow();
+        let load = |node: &NodeId| view.loads.get(node).map_or(0, |load| load.replicas);
+        let mut nodes: Vec<NodeId> = view.nodes.keys().copied().collect();
+        nodes.sort_by_key(load);
+        nodes
+    }
+
     fn all(&self) -> Vec<Rc<Driver>> {
         self.drivers.borrow().values().cloned().collect()
     }
@@ -292,6 +320,12 @@ fn holds(node: NodeId, observation: &Observation) -> bool {
 /// Whether there is nothing of the partition.
 fn is_blank(observation: &Observation) -> bool {
     observation.leader.is_none() && observation.state.is_none() && observation.assigned.is_empty()
+}
+
+/// How many replicas vote.
+fn voters(observation: &Observation) -> usize {
+    let state = observation.state.as_ref().map(|state| state.value.replicas.len());
+    state.unwrap_or(observation.assigned.len())
 }
 
 /// The lease after an event, as one that comes new is to be told of it.
@@ -319,6 +353,20 @@ async fn expire(inner: Rc<Inner>) {
         net::sleep(RETENTION_EVERY).await;
         for driver in inner.all() {
             driver.expire().await;
+        }
+    }
+}
+
+/// Gives nodes the copies that the topics are to have there, where this node leads.
+async fn spread(inner: Rc<Inner>) {
+    loop {
+        net::sleep(COPIES_EVERY).await;
+        let nodes = inner.idlest_first();
+        for driver in inner.all() {
+            let factor = inner.terms.borrow().get(&driver.id.topic).map(|terms| terms.factor);
+            if let Some(factor) = factor {
+                driver.spread(factor, &nodes).await;
+            }
         }
     }
 }

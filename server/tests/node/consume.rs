@@ -9,7 +9,7 @@ use tonic_types::StatusExt;
 use crate::support::{Server, batch, block_on, from_start, values};
 
 fn at(position: Position) -> v1::StartPosition {
-    v1::StartPosition { position: Some(position) }
+    v1::StartPosition { epoch: 0, position: Some(position) }
 }
 
 fn at_offset(partition: u32, offset: u64) -> v1::PartitionStart {

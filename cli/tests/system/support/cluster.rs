@@ -14,7 +14,8 @@ const LEASE_TTL: &str = "4s";
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
-    _etcd: Etcd,
+    etcd: Etcd,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 #[derive(Debug)]
@@ -30,20 +31,34 @@ impl Cluster {
         Self::start_with(nodes, &[])
     }
 
-    /// The same with settings in the environment of each node.
-    pub(crate) fn start_with(nodes: u32, settings: &[(&'static str, &str)]) -> Option<Self> {
-        let etcd = Etcd::start()?;
-        let endpoint = format!("http://{}", etcd.ports.grpc());
-        let node = |number: u32| {
-            let number = number.to_string();
-            let own = [
-                ("FOREBAY_NODE__ID", number.as_str()),
-                ("FOREBAY_CLUSTER__ETCD__ENDPOINTS", &endpoint),
-                ("FOREBAY_CLUSTER__ETCD__LEASE_TTL", LEASE_TTL),
-            ];
-            Node::start_with(&[&own, settings].concat())
-        };
-        Some(Self { nodes: (1..=nodes).map(node).collect(), _etcd: etcd })
+    /// The same with settings in the environment of every node.
+    pub(crate) fn start_with(
+        nodes: u32,
+        settings: &[(&'static str, &'static str)],
+    ) -> Option<Self> {
+        let mut cluster =
+            Self { nodes: Vec::new(), etcd: Etcd::start()?, settings: settings.to_vec() };
+        (0..nodes).for_each(|_| cluster.join());
+        Some(cluster)
+    }
+
+    /// One more node, which answers.
+    pub(crate) fn join(&mut self) {
+        let number = (self.nodes.len() + 1).to_string();
+        let endpoint = format!("http://{}", self.etcd.ports.grpc());
+        let own = [
+            ("FOREBAY_NODE__ID", number.as_str()),
+            ("FOREBAY_CLUSTER__ETCD__ENDPOINTS", endpoint.as_str()),
+            ("FOREBAY_CLUSTER__ETCD__LEASE_TTL", LEASE_TTL),
+        ];
+        let settings: Vec<_> = own.iter().chain(&self.settings).copied().collect();
+        self.nodes.push(Node::start_with(&settings));
+    }
+
+    /// What `topic describe` says, as JSON.
+    pub(crate) fn describe(&self, topic: &str) -> serde_json::Value {
+        let described = self.forebay(["topic", "describe", topic, "--format", "json"]).run();
+        serde_json::from_slice(&described.success()).expect("JSON")
     }
 
     /// A client command that may talk to any node.

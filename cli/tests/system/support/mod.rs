@@ -9,7 +9,7 @@ mod riding;
 mod server;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use command::{Forebay, Running};
+pub(crate) use command::{Forebay, Outcome, Running};
 pub(crate) use corpus::{Random, corpus};
 pub(crate) use node::{Node, fresh_folder};
 pub(crate) use ports::Ports;

@@ -10,6 +10,7 @@ use super::findings::{self, Findings};
 use super::{Came, Refused, status};
 use crate::bridge::ControlRequest;
 use crate::clock;
+use crate::grpc::carry::Carrying;
 use crate::grpc::services::Services;
 use crate::grpc::status::{Failure, Refusal};
 use crate::net;
@@ -36,7 +37,7 @@ pub(super) async fn transfer_leader(
     };
     if leader != own {
         if came == Came::FromNode {
-            return Err(services.not_leader(partition, Some(leader)).into());
+            return Err(services.not_leader(partition, Carrying::Refused, Some(leader)).into());
         }
         let to = (leader, ORDER_PATIENCE);
         let asked = services
@@ -53,7 +54,9 @@ pub(super) async fn transfer_leader(
     match order(services, partition, Order::Transfer { to }).await? {
         // A leader that hears of its own hand-over from etcd first takes it for the end of its leadership.
         Err(OrderError::GivenUp) if !services.leaders.serves(partition) => {}
-        Err(OrderError::NotLeader) => return Err(services.not_leader(partition, None).into()),
+        Err(OrderError::NotLeader) => {
+            return Err(services.not_leader(partition, Carrying::Refused, None).into());
+        }
         done => done?,
     }
     let next = next_leader(services, partition, own).await;

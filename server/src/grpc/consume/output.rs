@@ -38,6 +38,17 @@ impl Output {
         frame::end_message(&mut self.tail, start, 0);
     }
 
+    /// Adds a message as it came from elsewhere.
+    pub(super) fn encoded(&mut self, message: Bytes) {
+        let start = frame::begin_message(&mut self.tail);
+        frame::end_message(&mut self.tail, start, message.len());
+        if message.len() <= COPIED_BYTES_MAX {
+            self.tail.extend_from_slice(&message);
+        } else {
+            self.payload(std::iter::once(message));
+        }
+    }
+
     /// Adds a `RawBatches` message of a run.
     pub(super) fn batches(&mut self, partition: u32, run: Run) {
         let start = frame::begin_message(&mut self.tail);
@@ -153,6 +164,8 @@ mod tests {
             output.message(watermark(1));
             output.batches(partition, run(&slices, committed));
             output.message(watermark(2));
+            let carried = v1::ConsumeResponse { message: Some(watermark(3)) };
+            output.encoded(carried.encode_to_vec().into());
             let batches = v1::RawBatches {
                 partition,
                 committed_offset: committed,
@@ -160,7 +173,7 @@ mod tests {
             };
             prop_assert_eq!(
                 messages(&mut output),
-                vec![watermark(1), Wire::Batches(batches), watermark(2)]
+                vec![watermark(1), Wire::Batches(batches), watermark(2), watermark(3)]
             );
         }
     }

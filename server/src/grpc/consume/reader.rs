@@ -50,7 +50,7 @@ pub(super) fn open(
         match partition.cursor(start).await {
             Ok(cursor) => {
                 let from = match start {
-                    CursorStart::Offset(offset) => offset,
+                    CursorStart::Offset(offset) | CursorStart::After { offset, .. } => offset,
                     _ => cursor.position(),
                 };
                 let reading =

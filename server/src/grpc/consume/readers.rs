@@ -45,6 +45,12 @@ impl Readers {
         self.turns.read_last(index, Queued::Open { partition, index, start, seek_id });
     }
 
+    /// Reads a partition no more.
+    pub(super) fn stop(&mut self, index: u32) {
+        self.turns.stop(index);
+        self.partitions.remove(&index);
+    }
+
     /// Begins to read, when it is this reader's turn. Its cursor has read nothing yet.
     pub(super) fn read(&mut self, cursor: PartitionCursor, reading: Reading) {
         self.turns.read_last(reading.partition, Queued::Read { cursor, reading });

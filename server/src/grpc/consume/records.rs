@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use forebay_engine::Run;
-use forebay_format::{Batch, Offset, RecordRef, Records};
+use forebay_format::{Batch, Epoch, Offset, RecordRef, Records};
 use forebay_proto::v1;
 use prost::Message;
 
@@ -20,6 +20,8 @@ pub(super) struct Pages {
     batch: Option<Rest>,
     /// The first offset that the client wants.
     from: Offset,
+    /// Of the last record that was given out.
+    epoch: Epoch,
 }
 
 /// What is left of a batch.
@@ -27,6 +29,7 @@ struct Rest {
     payload: Bytes,
     count: u32,
     offset: Offset,
+    epoch: Epoch,
     first_timestamp: forebay_format::TimestampMs,
 }
 
@@ -36,7 +39,12 @@ impl Pages {
             [slice] => slice.clone(),
             slices => slices.concat().into(),
         };
-        Self { run, batch: None, from }
+        Self { run, batch: None, from, epoch: Epoch::ZERO }
+    }
+
+    /// Of the last record that was given out.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The next records; empty at the end.
@@ -48,7 +56,11 @@ impl Pages {
         while page.bytes < PAGE_BYTES {
             match self.batch.take() {
                 Some(rest) if rest.count > 0 => {
+                    let (epoch, before) = (rest.epoch, page.records.len());
                     self.batch = Some(rest.give_out(self.from, &mut page)?);
+                    if page.records.len() > before {
+                        self.epoch = epoch;
+                    }
                 }
                 _ if self.run.is_empty() => break,
                 _ => self.next_batch()?,
@@ -67,6 +79,7 @@ impl Pages {
             payload,
             count: header.client.record_count,
             offset: header.leader.base_offset,
+            epoch: header.leader.epoch,
             first_timestamp: header.client.first_timestamp,
         });
         Ok(())
@@ -81,7 +94,7 @@ struct Page {
 impl Rest {
     /// Moves records to the page until it is full. What is left comes back.
     fn give_out(self, from: Offset, page: &mut Page) -> Result<Self, Failure> {
-        let Self { payload, mut count, mut offset, first_timestamp } = self;
+        let Self { payload, mut count, mut offset, epoch, first_timestamp } = self;
         let mut records = Records::new(&payload, count, first_timestamp);
         while page.bytes < PAGE_BYTES
             && let Some(record) = records.next()
@@ -96,7 +109,7 @@ impl Rest {
             count -= 1;
         }
         let payload = payload.slice_ref(records.rest());
-        Ok(Self { payload, count, offset, first_timestamp })
+        Ok(Self { payload, count, offset, epoch, first_timestamp })
     }
 }
 
@@ -149,7 +162,7 @@ mod tests {
     }
 
     fn pages(run: Vec<u8>, from: u64) -> Pages {
-        Pages { run: run.into(), batch: None, from: Offset::new(from) }
+        Pages { run: run.into(), batch: None, from: Offset::new(from), epoch: Epoch::ZERO }
     }
 
     #[test]
@@ -160,6 +173,7 @@ mod tests {
         let found: Vec<(u64, &[u8])> =
             page.iter().map(|r| (r.offset, r.value.as_deref().expect("a value"))).collect();
         assert_eq!(found, [(12, &b"c"[..]), (13, &b"d"[..])]);
+        assert_eq!(pages.epoch(), Epoch::new(1));
         let record = &page[0];
         assert_eq!((record.timestamp_ms, record.key.as_deref()), (77, Some(&b"key"[..])));
         assert_eq!(record.headers[0].name, "name");

@@ -2,9 +2,9 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use forebay_engine::{CursorStart, PartitionCursor, Run};
+use forebay_engine::{CursorStart, PartitionCursor, ReadError, Run};
 use forebay_format::{PartitionId, PartitionIndex};
 use forebay_proto::v1;
 use forebay_proto::v1::consume_response::Message;
@@ -15,11 +15,13 @@ use tonic::Streaming;
 use tonic::codec::Codec;
 use tonic_prost::ProstCodec;
 
+use super::carried::{Carriage, Carried};
 use super::output::Output;
 use super::reader::{Reading, Step};
 use super::readers::Readers;
 use super::records::Pages;
 use super::subscription::{Format, Subscription, subscription};
+use crate::grpc::carry::{self, Carrying, Destination};
 use crate::grpc::convert;
 use crate::grpc::frame;
 use crate::grpc::metrics::add;
@@ -33,6 +35,9 @@ const RUN_BYTES: usize = 1024 * 1024;
 /// A wish of a client: even one for every partition of the largest topic is smaller.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
+/// What a leader answers that leads no more. A client that is carried cannot do anything about it.
+const NOT_LEADER: &str = "NOT_LEADER";
+
 /// Wishes that are taken before something is sent: each may concern every partition.
 const REQUESTS_PER_TURN: usize = 64;
 
@@ -44,6 +49,11 @@ pub(in crate::grpc) struct Session {
     /// After the first message.
     subscription: Option<Subscription>,
     readers: Readers,
+    carrying: Carrying,
+    /// What is read on other nodes.
+    carried: Carried,
+    /// Which of the two was asked first last time.
+    carried_first: bool,
     /// Bytes that may be sent; without, only the connection's own flow control holds.
     credit: Option<i128>,
     output: Output,
@@ -63,7 +73,11 @@ struct Sending {
 }
 
 impl Session {
-    pub(in crate::grpc) fn new(services: Rc<Services>, requests: Incoming) -> Self {
+    pub(in crate::grpc) fn new(
+        services: Rc<Services>,
+        carrying: Carrying,
+        requests: Incoming,
+    ) -> Self {
         let decoder = ProstCodec::<v1::ConsumeResponse, v1::ConsumeRequest>::default().decoder();
         let requests = Streaming::new_request(decoder, requests, None, Some(REQUEST_BYTES_MAX));
         add(&services.metrics.consume_streams, 1);
@@ -74,6 +88,9 @@ impl Session {
             requests_ended: false,
             subscription: None,
             readers: Readers::default(),
+            carrying,
+            carried: Carried::default(),
+            carried_first: false,
             credit: None,
             output: Output::default(),
             pages: None,
@@ -148,6 +165,14 @@ impl Session {
     fn open(&mut self, index: u32, start: CursorStart, seek_id: u64) {
         let Some(Subscription { topic, .. }) = &self.subscription else { return };
         if let Some(partition) = topic.partition(index) {
+            let id = PartitionId::new(topic.topic.id, PartitionIndex::new(index));
+            if self.carrying.is_allowed()
+                && let Some(to) = Destination::of_replica(&self.services, id)
+            {
+                self.carry(to, index, start, seek_id);
+                return;
+            }
+            self.carried.stop(index);
             self.readers.open(partition, index, start, seek_id);
             return;
         }
@@ -155,6 +180,58 @@ impl Session {
         let topic = topic.topic.name.clone();
         let refusal = Refusal::UnknownPartition { topic, partition: index, partitions };
         self.partition_error(index, seek_id, refusal.into());
+    }
+
+    /// Has a partition read on another node.
+    fn carry(&mut self, to: Destination, index: u32, start: CursorStart, seek_id: u64) {
+        let Some(subscription) = &self.subscription else { return };
+        self.readers.stop(index);
+        let start = convert::start_on_the_wire(start);
+        self.carried.open(&self.services, to, subscription, (index, start, seek_id));
+    }
+
+    /// What comes from other nodes, if there is anything.
+    fn poll_carried(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(self.carried.poll(cx)) {
+            Carriage::Message { from, message, encoded } => match message {
+                Message::Positioned(positioned) => {
+                    let carried_to = Some(carry::hint(&self.services, from));
+                    let positioned = v1::Positioned { carried_to, ..positioned };
+                    self.output.message(Message::Positioned(positioned));
+                }
+                Message::Error(v1::PartitionError { partition, error: Some(error), seek_id })
+                    if error.reason == NOT_LEADER =>
+                {
+                    self.partition_error(partition, seek_id, Refusal::NoLeader.into());
+                }
+                _ => {
+                    add(&self.services.metrics.consumed_bytes, encoded.len() as u64);
+                    self.credit = self.credit.map(|left| left - encoded.len() as i128);
+                    self.output.encoded(encoded);
+                }
+            },
+            Carriage::Lost { partition, seek_id, from, problem } => {
+                let refusal = Refusal::NotCarried { node: from.node, problem };
+                self.partition_error(partition, seek_id, refusal.into());
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Where a reader goes on that is ahead of this replica (R13).
+    fn ahead(&self, partition: u32, error: &ReadError) -> Option<(Destination, CursorStart)> {
+        let start = match *error {
+            ReadError::OutOfRange { requested, latest, .. } if requested > latest => {
+                CursorStart::Offset(requested)
+            }
+            ReadError::Ahead { epoch, requested } => {
+                CursorStart::After { epoch, offset: requested }
+            }
+            _ => return None,
+        };
+        let topic = self.subscription.as_ref().filter(|_| self.carrying.is_allowed())?;
+        let id = PartitionId::new(topic.topic.topic.id, PartitionIndex::new(partition));
+        Some((Destination::of_leader(&self.services, id)?, start))
     }
 
     fn partition_error(&mut self, partition: u32, seek_id: u64, failure: Failure) {
@@ -178,8 +255,16 @@ impl Session {
                 self.send_page();
                 continue;
             }
-            let Poll::Ready(step) = self.readers.poll_step(self.run_bytes(), cx) else { return };
-            self.take_step(step);
+            self.carried_first = !self.carried_first;
+            if self.carried_first && self.poll_carried(cx).is_ready() {
+                continue;
+            }
+            match self.readers.poll_step(self.run_bytes(), cx) {
+                Poll::Ready(step) => self.take_step(step),
+                Poll::Pending if self.carried_first => return,
+                Poll::Pending if self.poll_carried(cx).is_pending() => return,
+                Poll::Pending => {}
+            }
         }
     }
 
@@ -189,7 +274,7 @@ impl Session {
                 let Reading { partition, from, seek_id, .. } = reading;
                 let offset = from.get();
                 self.readers.read(cursor, reading);
-                let positioned = v1::Positioned { partition, offset, seek_id };
+                let positioned = v1::Positioned { partition, offset, seek_id, carried_to: None };
                 self.output.message(Message::Positioned(positioned));
             }
             Step::Resumed { cursor, reading } => self.readers.read_on(cursor, reading),
@@ -217,11 +302,14 @@ impl Session {
                 }
             }
             Step::Failed { partition, seek_id, error } => {
+                if let Some((to, start)) = self.ahead(partition, &error) {
+                    return self.carry(to, partition, start, seek_id);
+                }
                 let topic = self.subscription.as_ref().map(|wanted| wanted.topic.topic.id);
                 let failure = match topic {
                     Some(topic) => {
                         let id = PartitionId::new(topic, PartitionIndex::new(partition));
-                        self.services.read_failure(id, error)
+                        self.services.read_failure(id, self.carrying, error)
                     }
                     None => error.into(),
                 };
@@ -257,7 +345,8 @@ impl Session {
             }
             Ok(records) => {
                 let committed_offset = sending.committed;
-                let batch = v1::RecordBatch { partition, committed_offset, records };
+                let epoch = pages.epoch().get();
+                let batch = v1::RecordBatch { partition, committed_offset, records, epoch };
                 self.output.message(Message::Records(batch));
                 self.pages = Some((pages, sending));
             }

@@ -8,7 +8,7 @@ use forebay_format::{PartitionId, PartitionIndex};
 use futures_util::future::LocalBoxFuture;
 
 use super::concern::{self, Concern};
-use super::in_flight::{Lane, Waiting};
+use super::in_flight::{InFlight, Lane, Waiting};
 use super::open::Identity;
 use super::prepare;
 use super::request::Batch;
@@ -44,6 +44,8 @@ pub(super) struct Prepared {
 pub(super) enum Wait {
     /// For answers to other batches of the connection.
     Connection(InFlightTurn),
+    /// For the answers to batches of the same partition, which went elsewhere.
+    Answers,
     /// For memory or disk space of the log.
     Log(LocalBoxFuture<'static, Result<Reservation, ReserveError>>),
 }
@@ -52,6 +54,11 @@ impl Wait {
     pub(super) fn for_log(partition: &PartitionRef, bytes: usize) -> Self {
         let partition = partition.clone();
         Self::Log(Box::pin(async move { partition.reserve(bytes).await }))
+    }
+
+    /// Whether the batch has its room among those of the connection, which is to be given back.
+    pub(super) fn has_room_of_connection(&self) -> bool {
+        !matches!(self, Self::Connection(_))
     }
 }
 
@@ -96,6 +103,13 @@ impl Open {
             deadline: now + timeout,
         };
         Ok((partition, Prepared { waiting, incoming }))
+    }
+
+    /// Whether a batch waits for answers that have come.
+    pub(super) fn waits_for_answers<R>(&self, in_flight: &InFlight<R>) -> bool {
+        self.blocked.as_ref().is_some_and(|Blocked { batch, wait, .. }| {
+            matches!(wait, Wait::Answers) && !in_flight.waits_for(batch.waiting.lane.partition)
+        })
     }
 
     /// What a partition of the stream's topic is called everywhere.

@@ -208,6 +208,13 @@ impl<R> InFlight<R> {
         free
     }
 
+    /// Whether a batch of the partition waits for its answer.
+    pub(super) fn waits_for(&self, partition: u32) -> bool {
+        let first = partition as usize * Concern::COUNT;
+        let lanes = self.waiting.iter().skip(first).take(Concern::COUNT);
+        lanes.copied().any(|count| count > 0)
+    }
+
     /// Whether a batch of the lane waits for its answer. What is refused may name any partition.
     fn is_waited_for(&self, lane: Lane) -> bool {
         self.waiting.get(lane.index()).is_some_and(|count| *count > 0)
@@ -280,6 +287,19 @@ mod tests {
         assert_eq!(in_flight.release(lane(0)), ["refused later"]);
         assert!(in_flight.is_empty());
     }
+
+    #[test]
+    fn a_partition_is_waited_for_while_a_batch_of_it_has_no_answer() {
+        let now = clock::monotonic();
+        let mut in_flight: InFlight<()> = InFlight::new();
+        let other = Lane { partition: 1, concern: Concern::Replicas(5) };
+        let first = in_flight.push(Waiting { lane: other, ..waiting(1, 1, now) });
+        let seen = |in_flight: &InFlight<()>| [0, 1, 2].map(|index| in_flight.waits_for(index));
+        assert_eq!(seen(&in_flight), [false, true, false]);
+        in_flight.complete(first);
+        assert_eq!(seen(&in_flight), [false; 3]);
+    }
+
     #[test]
     fn what_expires_together_is_answered_in_the_order_it_came_in() {
         let now = clock::monotonic();

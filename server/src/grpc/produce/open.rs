@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use forebay_format::{ProducerEpoch, ProducerId};
 use forebay_proto::v1;
 
@@ -25,6 +26,19 @@ pub(super) async fn open(
     let identity = identity(&open)?;
     let topic = services.topic_to_produce(&open.topic, &open.topic_id).await?;
     Ok((topic, identity))
+}
+
+/// The message by which another node takes up the same stream.
+pub(super) fn again(topic: &ServedTopic, identity: Identity) -> v1::ProduceOpen {
+    let Identity { id, epoch } = identity;
+    let producer_id =
+        if id.is_zero() { Bytes::new() } else { Bytes::copy_from_slice(&id.to_bytes()) };
+    v1::ProduceOpen {
+        topic: topic.topic.name.to_string(),
+        producer_id,
+        producer_epoch: epoch.get(),
+        topic_id: topic.topic.id.to_string(),
+    }
 }
 
 fn identity(open: &v1::ProduceOpen) -> Result<Identity, Refusal> {

@@ -61,8 +61,22 @@ impl Results {
 
     pub(super) fn error(&mut self, request_id: u64, partition: u32, failure: Failure) {
         let outcome = Some(Outcome::Error(failure.into_error()));
-        let results = vec![v1::ProduceResult { request_id, partition, outcome }];
-        self.add(&v1::ProduceResponse { results, draining: None });
+        self.add_result(v1::ProduceResult { request_id, partition, outcome, carried_to: None });
+    }
+
+    /// What another node has answered.
+    pub(super) fn carried(
+        &mut self,
+        (request_id, partition): (u64, u32),
+        outcome: Outcome,
+        to: v1::CarriedTo,
+    ) {
+        let (outcome, carried_to) = (Some(outcome), Some(to));
+        self.add_result(v1::ProduceResult { request_id, partition, outcome, carried_to });
+    }
+
+    fn add_result(&mut self, result: v1::ProduceResult) {
+        self.add(&v1::ProduceResponse { results: vec![result], draining: None });
     }
 
     /// How much there is to be sent.
@@ -208,7 +222,12 @@ mod tests {
             append_time_ms: appended.append_time.get(),
             duplicate: appended.duplicate,
         };
-        v1::ProduceResult { request_id, partition, outcome: Some(Outcome::Ack(ack)) }
+        v1::ProduceResult {
+            request_id,
+            partition,
+            outcome: Some(Outcome::Ack(ack)),
+            carried_to: None,
+        }
     }
 
     prop_compose! {

@@ -15,19 +15,23 @@ use bytes::{Buf, Bytes};
 use forebay_engine::{
     AppendError, Completed, Completion, CompletionQueue, PartitionRef, Reservation,
 };
+use forebay_proto::v1::produce_result::Outcome;
 use futures_util::future::LocalBoxFuture;
 use http_body::Frame;
 use hyper::body::Incoming;
 
 use super::admission::{Blocked, Open, Prepared, Wait};
+use super::carried::{Answer, Carried};
 use super::deadline::Deadline;
 use super::in_flight::{Expired, InFlight, Lane, Waiting};
 use super::input::Input;
 use super::open::{self, Identity};
+use super::prepare;
 use super::request::{Batch, Request};
 use super::results::Results;
 use crate::catalog::ServedTopic;
 use crate::clock;
+use crate::grpc::carry::{self, Carrying};
 use crate::grpc::connection::{ConnectionUse, InFlightBytes, UnfinishedBytes};
 use crate::grpc::frame;
 use crate::grpc::metrics::add;
@@ -61,6 +65,8 @@ pub(in crate::grpc) struct Session {
     /// Kept for its capacity.
     completed: Vec<Completed>,
     in_flight: InFlight<(u64, Failure)>,
+    /// What goes to other nodes.
+    carried: Carried,
     results: Results,
     deadline: Deadline,
     /// The client sends no more, or is not listened to any more.
@@ -88,6 +94,7 @@ impl Session {
     pub(in crate::grpc) fn new(
         services: Rc<Services>,
         connection: &ConnectionUse,
+        carrying: Carrying,
         requests: Incoming,
     ) -> Self {
         let drain = Drain::Awaited(services.drain.stopped());
@@ -100,6 +107,7 @@ impl Session {
             queue: CompletionQueue::new(),
             completed: Vec::new(),
             in_flight: InFlight::new(),
+            carried: Carried::new(carrying),
             results: Results::default(),
             deadline: Deadline::default(),
             input_ended: false,
@@ -111,7 +119,7 @@ impl Session {
     /// Takes requests until there are none, until one has to wait, or until it is time for answers.
     fn poll_requests(&mut self, now: Instant, cx: &mut Context<'_>) {
         let mut taken = 0;
-        if self.poll_blocked(cx).is_pending() {
+        if self.poll_blocked(now, cx).is_pending() {
             return;
         }
         // Refusals make a frame, and whoever fetches it polls again.
@@ -130,6 +138,7 @@ impl Session {
                     Poll::Ready(Err(failure)) => self.fail(failure),
                     Poll::Ready(Ok((topic, identity))) => {
                         self.results.set_replicas(topic.topic.replication_factor);
+                        self.carried.set_open(open::again(&topic, identity));
                         self.state = State::Open(Box::new(Open::new(topic, identity)));
                     }
                 },
@@ -139,7 +148,7 @@ impl Session {
                     Poll::Ready(Some(Ok(request))) => {
                         taken += self.input.request_bytes() + BYTES_PER_REQUEST;
                         self.take(request, now);
-                        if self.poll_blocked(cx).is_pending() {
+                        if self.poll_blocked(now, cx).is_pending() {
                             return;
                         }
                     }
@@ -185,32 +194,76 @@ impl Session {
         };
         let bytes = batch.waiting.bytes;
         // Mostly there is room, and nothing waits.
-        let wait = if self.connection.try_take(bytes) {
-            match partition.try_reserve(bytes) {
-                Some(room) => {
-                    self.append(&partition, batch, room);
-                    return;
-                }
-                None => Wait::for_log(&partition, bytes),
-            }
+        let blocked = if self.connection.try_take(bytes) {
+            self.admit(partition, batch, now)
         } else {
-            Wait::Connection(self.connection.queue())
+            let wait = Wait::Connection(self.connection.queue());
+            Some(Blocked { batch, partition, wait })
         };
-        open.blocked = Some(Blocked { batch, partition, wait });
+        self.block(blocked);
     }
 
-    /// Appends the batch that waits for room, once there is room.
-    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let State::Open(open) = &mut self.state else { return Poll::Ready(()) };
-        let Some(blocked) = &mut open.blocked else { return Poll::Ready(()) };
-        let bytes = blocked.batch.waiting.bytes;
-        if let Wait::Connection(turn) = &blocked.wait {
-            ready!(turn.poll(bytes, cx));
-            blocked.wait = Wait::for_log(&blocked.partition, bytes);
+    /// Hands a batch that the connection has room for to its log, or on to the node that leads. Comes back with
+    /// what that has to wait for.
+    fn admit(&mut self, partition: PartitionRef, batch: Prepared, now: Instant) -> Option<Blocked> {
+        if self.carried.carrying().is_allowed()
+            && let State::Open(open) = &self.state
+        {
+            let index = batch.waiting.lane.partition;
+            let (to, moved) = self.carried.route(&self.services, open.partition_id(index));
+            if moved && self.in_flight.waits_for(index) {
+                return Some(Blocked { batch, partition, wait: Wait::Answers });
+            }
+            self.carried.settle(index);
+            if let Some(to) = to {
+                let Prepared { waiting, mut incoming } = batch;
+                prepare::let_go_of_frames(&mut incoming);
+                let token = self.in_flight.push(waiting);
+                self.carried.send(&self.services, to, (token, waiting), incoming, now);
+                return None;
+            }
         }
-        let Wait::Log(reserving) = &mut blocked.wait else { return Poll::Pending };
-        let Poll::Ready(reserved) = reserving.as_mut().poll(cx) else { return Poll::Pending };
+        let bytes = batch.waiting.bytes;
+        match partition.try_reserve(bytes) {
+            Some(room) => {
+                self.append(&partition, batch, room);
+                None
+            }
+            None => {
+                let wait = Wait::for_log(&partition, bytes);
+                Some(Blocked { batch, partition, wait })
+            }
+        }
+    }
+
+    fn block(&mut self, blocked: Option<Blocked>) {
+        if let State::Open(open) = &mut self.state
+            && blocked.is_some()
+        {
+            open.blocked = blocked;
+        }
+    }
+
+    /// Hands on the batch that waits, once it need not.
+    fn poll_blocked(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let reserved = loop {
+            let State::Open(open) = &mut self.state else { return Poll::Ready(()) };
+            let Some(blocked) = &mut open.blocked else { return Poll::Ready(()) };
+            let Waiting { bytes, lane, .. } = blocked.batch.waiting;
+            match &mut blocked.wait {
+                Wait::Connection(turn) => ready!(turn.poll(bytes, cx)),
+                // Whoever takes the answers polls again.
+                Wait::Answers if self.in_flight.waits_for(lane.partition) => return Poll::Pending,
+                Wait::Answers => {}
+                Wait::Log(reserving) => break ready!(reserving.as_mut().poll(cx)),
+            }
+            let Blocked { batch, partition, .. } = open.blocked.take().expect("just seen");
+            let blocked = self.admit(partition, batch, now);
+            self.block(blocked);
+        };
+        let State::Open(open) = &mut self.state else { return Poll::Ready(()) };
         let Blocked { batch, partition, .. } = open.blocked.take().expect("just seen");
+        let bytes = batch.waiting.bytes;
         match reserved {
             Ok(room) => self.append(&partition, batch, room),
             Err(error) => {
@@ -233,7 +286,10 @@ impl Session {
     /// What a producer is told of a batch that was not appended.
     fn failure(&self, partition: u32, error: AppendError) -> Failure {
         match &self.state {
-            State::Open(open) => self.services.append_failure(open.partition_id(partition), error),
+            State::Open(open) => {
+                let partition = open.partition_id(partition);
+                self.services.append_failure(partition, self.carried.carrying(), error)
+            }
             State::New | State::Opening(_) | State::Ended => error.into(),
         }
     }
@@ -269,9 +325,39 @@ impl Session {
             }
         }
         self.completed = completed;
+        self.poll_carried(cx);
+        let blocked =
+            matches!(&self.state, State::Open(open) if open.waits_for_answers(&self.in_flight));
+        if blocked {
+            // It has left no word either.
+            cx.waker().wake_by_ref();
+        }
         if was_full && self.in_flight.len() < IN_FLIGHT_MAX {
             // The requests have left no word, and answers to what has timed out make no frame.
             cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Takes the answers of other nodes.
+    fn poll_carried(&mut self, cx: &mut Context<'_>) {
+        if !self.carried.carrying().is_allowed() {
+            return;
+        }
+        let mut answers = Vec::new();
+        self.carried.poll(cx, &mut answers);
+        for Answer { token, by, outcome } in answers {
+            let (waiting, bytes) = self.in_flight.complete(token);
+            self.connection.give_back(bytes);
+            let Some(Waiting { request_id, lane, .. }) = waiting else { continue };
+            let outcome = outcome.unwrap_or_else(Outcome::from);
+            if matches!(outcome, Outcome::Error(_)) {
+                add(&self.services.metrics.produce_errors, 1);
+            }
+            let to = carry::hint(&self.services, by);
+            self.results.carried((request_id, lane.partition), outcome, to);
+            for (request_id, failure) in self.in_flight.release(lane) {
+                self.results.error(request_id, lane.partition, failure);
+            }
         }
     }
 
@@ -291,7 +377,7 @@ impl Session {
             && let Some(Blocked { batch, wait, .. }) =
                 open.blocked.take_if(|blocked| blocked.batch.waiting.deadline <= now)
         {
-            if matches!(wait, Wait::Log(_)) {
+            if wait.has_room_of_connection() {
                 self.connection.give_back(batch.waiting.bytes);
             }
             let Waiting { lane, request_id, .. } = batch.waiting;
@@ -361,7 +447,8 @@ impl Drop for Session {
         self.queue.close();
         let mut bytes = self.in_flight.bytes();
         if let State::Open(open) = &self.state
-            && let Some(Blocked { batch, wait: Wait::Log(_), .. }) = &open.blocked
+            && let Some(Blocked { batch, wait, .. }) = &open.blocked
+            && wait.has_room_of_connection()
         {
             bytes += batch.waiting.bytes;
         }

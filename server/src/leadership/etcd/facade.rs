@@ -7,7 +7,6 @@ use std::sync::Arc;
 use async_channel::Sender;
 use forebay_format::{NodeId, PartitionId, TopicName};
 use forebay_replication::lease::LeaseInput;
-use forebay_replication::placement::ReplicationFactor;
 use forebay_replication::{Config, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -159,10 +158,9 @@ impl EtcdCoordinator {
     pub(crate) async fn create_topic(
         &self,
         draft: TopicDraft,
-        factor: ReplicationFactor,
     ) -> Result<Arc<Topic>, CreateTopicError> {
         let view = self.view.borrow().clone();
-        Box::pin(self.topics.create(draft, factor, &view)).await
+        Box::pin(self.topics.create(draft, &view)).await
     }
 
     /// Ends a topic. Durable in etcd when it returns.

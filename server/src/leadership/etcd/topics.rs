@@ -11,7 +11,7 @@ use std::time::Duration;
 use forebay_format::{NodeId, PartitionId, PartitionIndex, TopicId, TopicName};
 use forebay_proto::etcd::etcdserverpb::{Compare, LeaseGrantRequest, RequestOp};
 use forebay_proto::etcd::mvccpb::KeyValue;
-use forebay_replication::placement::{Placement, ReplicationFactor, place};
+use forebay_replication::placement::{Placement, place};
 use futures_util::FutureExt;
 
 use super::connection::{Asked, Connection};
@@ -57,7 +57,6 @@ impl Topics {
     pub(super) async fn create(
         &self,
         draft: TopicDraft,
-        factor: ReplicationFactor,
         view: &ClusterView,
     ) -> Result<Arc<Topic>, CreateTopicError> {
         let key = self.keys.of(&Key::Topic(draft.name.clone()));
@@ -74,12 +73,12 @@ impl Topics {
                 .filter_map(|pair| self.node(pair))
                 .map(|node| view.load(node))
                 .collect();
-            let placed = place(&mut loads, draft.partitions as usize, factor)?;
+            let placed = place(&mut loads, draft.partitions as usize, draft.factor)?;
             let topic = TopicValue {
                 id: TopicId::random(),
                 name: draft.name,
                 partitions: draft.partitions,
-                factor,
+                factor: draft.factor,
                 settings: draft.settings,
             };
             let replicas = placed.first().map_or(1, |it| it.voters.len() + it.copies.len());

@@ -34,7 +34,6 @@ pub(crate) struct Load {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicRecord {
     pub(crate) topic: Arc<Topic>,
-    pub(crate) factor: ReplicationFactor,
 }
 
 impl TopicRecord {
@@ -49,9 +48,10 @@ impl TopicRecord {
             name: value.name.clone(),
             partitions: value.partitions,
             replication_factor: u32::try_from(replicas).unwrap_or(u32::MAX).max(1),
+            on_every_node: value.factor == ReplicationFactor::All,
             settings: value.settings.clone(),
         };
-        Self { topic: Arc::new(topic), factor: value.factor }
+        Self { topic: Arc::new(topic) }
     }
 }
 

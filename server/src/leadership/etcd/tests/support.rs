@@ -209,7 +209,8 @@ impl Node {
         replicas: usize,
     ) -> Arc<Topic> {
         let factor = ReplicationFactor::Replicas(replicas);
-        let created = self.coordinator.create_topic(draft(name, partitions), factor);
+        let created =
+            self.coordinator.create_topic(TopicDraft { factor, ..draft(name, partitions) });
         within("a topic", created).await.expect("created")
     }
 
@@ -266,7 +267,7 @@ pub(super) fn draft(name: &str, partitions: u32) -> TopicDraft {
     TopicDraft {
         name: topic_name(name),
         partitions,
-        replication_factor: 1,
+        factor: ReplicationFactor::Replicas(1),
         settings: BTreeMap::new(),
     }
 }

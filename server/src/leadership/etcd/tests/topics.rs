@@ -5,7 +5,7 @@ use forebay_replication::placement::{PlacementError, ReplicationFactor};
 
 use super::process::{Etcd, keys};
 use super::support::{Node, draft, topic_name, until, within};
-use crate::leadership::coordinator::{CreateTopicError, DeleteTopicError};
+use crate::leadership::coordinator::{CreateTopicError, DeleteTopicError, TopicDraft};
 use crate::leadership::etcd::keys::{Key, PartKey};
 use crate::leadership::etcd::txn::{get_all, put, when};
 use crate::leadership::etcd::values::{Assigned, Value};
@@ -30,8 +30,8 @@ async fn of_two_that_create_a_topic_at_once_one_does_and_the_other_is_told_of_it
         let factor = ReplicationFactor::Replicas(2);
         let results = within("both", async {
             tokio::join!(
-                one.coordinator.create_topic(draft(name, partitions), factor),
-                two.coordinator.create_topic(draft(name, partitions), factor),
+                one.coordinator.create_topic(TopicDraft { factor, ..draft(name, partitions) }),
+                two.coordinator.create_topic(TopicDraft { factor, ..draft(name, partitions) }),
             )
         })
         .await;
@@ -90,15 +90,19 @@ async fn replication_factor_is_a_number_of_nodes_that_live_or_all() {
     let mut two = Node::start(&etcd.config(), 2).await;
     one.leased().await;
     two.leased().await;
-    let three = ReplicationFactor::Replicas(3);
-    let error = one.coordinator.create_topic(draft("orders", 1), three).await;
+    let three = TopicDraft { factor: ReplicationFactor::Replicas(3), ..draft("orders", 1) };
+    let error = one.coordinator.create_topic(three).await;
     let expected = PlacementError::TooFewNodes { wanted: 3, nodes: 2 };
     assert!(matches!(error, Err(CreateTopicError::Placement(found)) if found == expected));
-    let all = one.coordinator.create_topic(draft("orders", 2), ReplicationFactor::All).await;
+    let all = TopicDraft { factor: ReplicationFactor::All, ..draft("orders", 2) };
+    let all = one.coordinator.create_topic(all).await;
     assert_eq!(all.expect("created").replication_factor, 2);
     let view = two.sees("the topic", |view| view.topics.len() == 1).await;
     let record = &view.topics[&topic_name("orders")];
-    assert_eq!((record.factor, record.topic.replication_factor), (ReplicationFactor::All, 2));
+    assert_eq!(
+        (record.topic.factor(), record.topic.replication_factor),
+        (ReplicationFactor::All, 2)
+    );
 }
 
 #[tokio::test]
