@@ -170,9 +170,6 @@ class Failover(unittest.TestCase):
     def tearDownClass(cls):
         cls.cluster.stop()
 
-    def addresses(self):
-        return [one.address for one in self.cluster.nodes.values()]
-
     def create(self, **request):
         """Makes a topic, and waits until each of its partitions is led as every node sees it."""
         first = self.cluster.nodes[1]
@@ -238,6 +235,23 @@ class Failover(unittest.TestCase):
             self.assertEqual(error.metadata["leader"], str(partition.leader))
             self.assertEqual(error.metadata["address"], self.cluster.nodes[partition.leader].address)
 
+    def test_nothing_is_lost_or_doubled_when_the_node_that_is_used_is_killed(self):
+        topic = "python-failover-at-hand"
+        self.create(name=topic, replication_factor=3)
+        values = [f"value {number}".encode() for number in range(RECORDS)]
+        batches = batches_of(values)
+        leader = self.partitions(self.cluster.nodes[1], topic)[0].leader
+        nodes = [self.cluster.nodes[leader], *(one for number, one in self.cluster.nodes.items() if number != leader)]
+
+        def kill_midway(acknowledged):
+            if acknowledged == len(batches) // 3:
+                nodes[0].kill()
+
+        Producer(topic, [one.address for one in nodes], on_ack=kill_midway).send(batches)
+        nodes[0].start()
+        for one in nodes:
+            self.assertEqual(consume(topic, [one.address], RECORDS), values)
+
     def test_nothing_is_lost_or_doubled_when_the_leader_is_killed(self):
         topic = "python-failover"
         self.create(name=topic, replication_factor=3)
@@ -251,10 +265,11 @@ class Failover(unittest.TestCase):
                 self.cluster.nodes[leader].kill()
                 killed.set()
 
-        producer = Producer(topic, self.addresses(), on_ack=kill_midway)
+        # Everything is carried when it is killed.
+        left = [one.address for number, one in self.cluster.nodes.items() if number != leader]
+        producer = Producer(topic, left, on_ack=kill_midway)
         producer.send(batches)
         self.assertTrue(killed.is_set() and producer.errors, "it was noticed")
-        left = [one.address for number, one in self.cluster.nodes.items() if number != leader]
         for addresses in [left, left[:1], left[1:]]:
             self.assertEqual(consume(topic, addresses, RECORDS), values)
         self.cluster.nodes[leader].start()

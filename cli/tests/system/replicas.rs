@@ -57,10 +57,12 @@ fn every_replica_gives_what_is_committed_and_a_node_without_one_fetches_it() {
         cluster.forebay(["topic", "create", topic, "--replication-factor", factor]).run().success();
         let expected = fill(&cluster, topic);
         for node in 0..3 {
-            assert!(read_from(&cluster, topic, node) == expected, "{topic} from {}", node + 1);
+            let read = read_from(&cluster, topic, node);
+            assert!(read == expected, "{topic} from {}: {} bytes", node + 1, read.len());
         }
         let any = ["topic", "consume", topic, "-o", ":end", "--from", "any"];
-        assert!(cluster.forebay(any).run().success() == expected, "{topic} from any");
+        let read = cluster.forebay(any).run().success();
+        assert!(read == expected, "{topic} from any: {} bytes", read.len());
     }
 }
 

@@ -1,12 +1,14 @@
 //! `ClusterService`: topics, and where their partitions are served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
-use forebay_format::{NodeId, TopicName};
+use forebay_format::{NodeId, PartitionId, TopicName};
 use forebay_proto::v1;
 use forebay_proto::v1::cluster_service_server::ClusterService;
-use futures_util::{StreamExt, future, stream};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, stream};
 use send_wrapper::SendWrapper;
 use tonic::{Request, Response, Status};
 
@@ -17,8 +19,21 @@ use super::services::Services;
 use super::status::{Failure, Refusal};
 use crate::bridge::ControlRequest;
 use crate::catalog::ServedTopic;
+use crate::net;
 
 const DESCRIBE_TOPIC: &str = "/forebay.v1.ClusterService/DescribeTopic";
+
+/// The state of a partition of which there is nothing to say.
+const OK: &str = "ok";
+
+/// How long leaders may take to describe what they lead.
+const LEADERS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one of them may take, before it is looked whether another one leads.
+const LEADER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// When a partition has no leader that answers, another one is looked for this often.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Partitions of one topic that are asked at a time. Each answer may open a log.
 const PARTITIONS_ASKED_AT_A_TIME: usize = 16;
@@ -157,27 +172,62 @@ async fn describe_topic(
 }
 
 /// Has each partition described by the node that leads it: a replica that follows knows less, and this node may
-/// have none. What a leader does not say in time stays as it is.
+/// have none. Where nobody answers in time as the leader it stays as it is, and says so.
 async fn ask_leaders(
     services: &Services,
     served: &ServedTopic,
     partitions: &mut [v1::PartitionStatus],
 ) {
-    let of_leader = |id| Destination::of_leader(services, id);
-    let led: Vec<_> = served.topic.partition_ids().map(of_leader).collect();
-    let nodes: BTreeMap<NodeId, Destination> =
-        led.iter().flatten().map(|to| (to.node, *to)).collect();
+    let mut left: BTreeSet<PartitionId> = served.topic.partition_ids().collect();
+    let asked = async {
+        loop {
+            left.retain(|partition| !services.leaders.serves(*partition));
+            ask_once(services, served, partitions, &mut left).await;
+            if left.is_empty() {
+                return;
+            }
+            // There may be a leader in a moment.
+            net::sleep(ASK_AGAIN).await;
+        }
+    };
+    net::timeout(LEADERS_PATIENCE, asked).await;
+    let node = services.facts.node.id;
+    for id in left {
+        if let Some(status) = partitions.get_mut(id.partition.get() as usize)
+            && status.state == OK
+        {
+            status.state = format!("no leader answers: as node {node} knows it");
+        }
+    }
+}
+
+/// Asks those who lead now, each once. Whoever answers is no longer `left`.
+async fn ask_once(
+    services: &Services,
+    served: &ServedTopic,
+    partitions: &mut [v1::PartitionStatus],
+    left: &mut BTreeSet<PartitionId>,
+) {
+    let led: Vec<_> =
+        left.iter().filter_map(|id| Some((*id, Destination::of_leader(services, *id)?))).collect();
+    let nodes: BTreeMap<NodeId, Destination> = led.iter().map(|(_, to)| (to.node, *to)).collect();
     let request = v1::DescribeTopicRequest { name: served.topic.name.to_string() };
     let asked = nodes.into_values().map(async |to| {
         let answer =
             carry::ask::<v1::DescribeTopicResponse>(services, to, DESCRIBE_TOPIC, &request);
-        (to.node, answer.await)
+        (to.node, net::timeout(LEADER_PATIENCE, answer).await.flatten())
     });
-    for (node, answer) in future::join_all(asked).await {
+    let mut asked: FuturesUnordered<_> = asked.collect();
+    while let Some((node, answer)) = asked.next().await {
         for status in answer.into_iter().flat_map(|answer| answer.partitions) {
             let at = status.partition as usize;
-            if led.get(at).copied().flatten().is_some_and(|to| to.node == node) {
-                partitions[at] = status;
+            let is_led = |(id, to): &&(PartitionId, Destination)| {
+                to.node == node && id.partition.get() == status.partition
+            };
+            if let (Some((id, _)), Some(place)) = (led.iter().find(is_led), partitions.get_mut(at))
+            {
+                left.remove(id);
+                *place = status;
             }
         }
     }
@@ -192,7 +242,7 @@ async fn partition_status(served: &ServedTopic, partition: u32) -> v1::Partition
             committed_offset: status.committed.get(),
             size_bytes: status.size_bytes,
             segments: u32::try_from(status.segments).unwrap_or(u32::MAX),
-            state: "ok".to_owned(),
+            state: OK.to_owned(),
         },
         Err(error) => {
             v1::PartitionStatus { partition, state: error.to_string(), ..Default::default() }

@@ -1,7 +1,6 @@
 //! A question that another node can answer better.
 
 use std::future::poll_fn;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use prost::Message;
@@ -9,12 +8,9 @@ use prost::Message;
 use super::{Call, Destination};
 use crate::grpc::frame;
 use crate::grpc::services::Services;
-use crate::net;
 
-/// How long the other node may take. Whoever has asked waits for it.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Asks a node by a call with one request and one answer. `None` if it does not answer in time, or refuses.
+/// Asks a node by a call with one request and one answer. `None` if it cannot be reached, or refuses. May take
+/// for ever.
 pub(in crate::grpc) async fn ask<A: Message + Default>(
     services: &Services,
     to: Destination,
@@ -28,6 +24,6 @@ pub(in crate::grpc) async fn ask<A: Message + Default>(
     let mut call = Call::new(services.replicas.clone()?, to, path);
     call.send(None, frame.freeze(), None);
     call.end();
-    let answer = net::timeout(PATIENCE, poll_fn(|cx| call.poll_message(cx))).await?;
+    let answer = poll_fn(|cx| call.poll_message(cx)).await;
     A::decode(answer.ok()?).ok()
 }
