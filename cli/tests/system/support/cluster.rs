@@ -15,7 +15,7 @@ const LEASE_TTL: &str = "4s";
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     etcd: Etcd,
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug)]
@@ -32,12 +32,9 @@ impl Cluster {
     }
 
     /// The same with settings in the environment of every node.
-    pub(crate) fn start_with(
-        nodes: u32,
-        settings: &[(&'static str, &'static str)],
-    ) -> Option<Self> {
-        let mut cluster =
-            Self { nodes: Vec::new(), etcd: Etcd::start()?, settings: settings.to_vec() };
+    pub(crate) fn start_with(nodes: u32, settings: &[(&'static str, &str)]) -> Option<Self> {
+        let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let mut cluster = Self { nodes: Vec::new(), etcd: Etcd::start()?, settings };
         (0..nodes).for_each(|_| cluster.join());
         Some(cluster)
     }
@@ -51,7 +48,8 @@ impl Cluster {
             ("FOREBAY_CLUSTER__ETCD__ENDPOINTS", endpoint.as_str()),
             ("FOREBAY_CLUSTER__ETCD__LEASE_TTL", LEASE_TTL),
         ];
-        let settings: Vec<_> = own.iter().chain(&self.settings).copied().collect();
+        let common = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
+        let settings: Vec<_> = own.into_iter().chain(common).collect();
         self.nodes.push(Node::start_with(&settings));
     }
 
