@@ -113,6 +113,26 @@ async fn a_server_that_is_killed_and_comes_back_costs_no_record() {
 }
 
 #[tokio::test]
+async fn a_leader_that_cannot_be_reached_is_left_to_the_node_that_can() {
+    let fake = Fake::start(|_| Fault::None).await;
+    // Nobody listens on port 1.
+    fake.lead_elsewhere("127.0.0.1:1");
+    let acks = produce(&fake, 0..300).await;
+    assert!(fake.values("t", 0) == numbers(300), "lost, doubled or out of order");
+    assert!(acks.is_sorted(), "reports out of order");
+    let no_carry = fake.no_carry();
+    assert!(!no_carry.contains(&true), "it is to be carried: {no_carry:?}");
+}
+
+#[tokio::test]
+async fn who_reaches_the_leader_is_not_carried() {
+    let fake = Fake::start(|_| Fault::None).await;
+    produce(&fake, 0..30).await;
+    // The first stream only makes the topic.
+    assert_eq!(fake.no_carry().last(), Some(&true));
+}
+
+#[tokio::test]
 async fn a_resumed_producer_doubles_nothing_that_the_earlier_one_had_sent() {
     let fake = Fake::start(|_| Fault::None).await;
     let client = Client::connect([fake.address()]).await.expect("the fake answers");
@@ -329,7 +349,7 @@ async fn a_partition_that_stops_for_a_while_goes_on_on_the_stream_of_the_others(
             };
             assert_eq!((seek.partition, seek.seek_id), (0, round));
         }
-        call.answer(Told::Positioned(v1::Positioned { partition: 0, offset: 0, seek_id: 3 })).await;
+        call.answer(Told::Positioned(v1::Positioned { seek_id: 3, ..Default::default() })).await;
         call.answer(caught_up(0, 7)).await;
         call
     };
@@ -374,7 +394,8 @@ async fn the_end_of_what_was_before_a_seek_does_not_end_the_partition() {
         let seek = seek_of(call.request().await);
         assert_eq!(seek.start.expect("set").position, Some(Position::Offset(5)));
         let seek_id = seek.seek_id;
-        call.answer(Told::Positioned(v1::Positioned { partition: 0, offset: 5, seek_id })).await;
+        call.answer(Told::Positioned(v1::Positioned { offset: 5, seek_id, ..Default::default() }))
+            .await;
         call.answer(caught_up(0, 9)).await;
         call
     };
@@ -399,7 +420,13 @@ async fn a_reader_that_is_overtaken_goes_on_at_the_earliest_record_on_the_same_s
             let offset = 10 * round;
             let seek_id = seek.seek_id;
             assert_eq!((seek.partition, seek_id), (1, round));
-            call.answer(Told::Positioned(v1::Positioned { partition: 1, offset, seek_id })).await;
+            call.answer(Told::Positioned(v1::Positioned {
+                partition: 1,
+                offset,
+                seek_id,
+                carried_to: None,
+            }))
+            .await;
         }
         call.answer(caught_up(1, 30)).await;
         call

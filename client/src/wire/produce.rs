@@ -298,6 +298,7 @@ mod tests {
                     request_id,
                     partition,
                     outcome: Some(v1::produce_result::Outcome::Ack(ack)),
+                    carried_to: Some(v1::CarriedTo { node_id: 300, address: "a:1".to_owned() }),
                 }],
                 draining: None,
             };
@@ -340,6 +341,7 @@ mod tests {
                 request_id: 4,
                 partition: 2,
                 outcome: Some(v1::produce_result::Outcome::Error(error)),
+                carried_to: Some(v1::CarriedTo { node_id: 300, address: "a:1".to_owned() }),
             }],
             draining: Some(v1::Draining::default()),
         };

@@ -88,6 +88,10 @@ struct State {
     address: String,
     /// The next call of this method is not answered: its connection is cut.
     unanswered: Option<(&'static str, Then)>,
+    /// Where the leader is said to be, if not here.
+    leader: Option<String>,
+    /// Of each produce stream: whether its client wants not to be carried.
+    no_carry: Vec<bool>,
     /// Who answers consume streams instead of the fake.
     consume_calls: Option<mpsc::Sender<ConsumeCall>>,
 }
@@ -126,6 +130,8 @@ impl Fake {
             plan: Box::new(plan),
             address: "127.0.0.1:0".to_owned(),
             unanswered: None,
+            leader: None,
+            no_carry: Vec::new(),
             consume_calls: None,
         };
         let mut fake = Self {
@@ -140,6 +146,16 @@ impl Fake {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test thread panics with it")
+    }
+
+    /// Says that the leader is elsewhere.
+    pub(crate) fn lead_elsewhere(&self, address: &str) {
+        self.state().leader = Some(address.to_owned());
+    }
+
+    /// Of each produce stream so far: whether its client wanted not to be carried.
+    pub(crate) fn no_carry(&self) -> Vec<bool> {
+        self.state().no_carry.clone()
     }
 
     pub(crate) fn address(&self) -> String {
@@ -228,6 +244,10 @@ impl Services {
     ) -> Result<http::Response<tonic::body::Body>, std::convert::Infallible> {
         let path = request.uri().path().to_owned();
         let unanswered = self.is_unanswered(&path);
+        if path.ends_with("/Produce") {
+            let no_carry = request.headers().contains_key("forebay-no-carry");
+            self.state.lock().expect("no test thread panics with it").no_carry.push(no_carry);
+        }
         if unanswered == Some(Then::NotDone) {
             return self.cut_off().await;
         }
@@ -320,6 +340,7 @@ impl Services {
             request_id: batch.request_id,
             partition: batch.partition,
             outcome: Some(outcome),
+            carried_to: None,
         })
     }
 
@@ -465,7 +486,9 @@ impl ClusterService for Services {
         request: tonic::Request<v1::GetMetadataRequest>,
     ) -> Result<Response<v1::GetMetadataResponse>, Status> {
         let topics = self.describe(&request.into_inner().topics);
-        let address = self.state.lock().expect("no test thread panics with it").address.clone();
+        let state = self.state.lock().expect("no test thread panics with it");
+        let address = state.leader.as_ref().unwrap_or(&state.address).clone();
+        drop(state);
         let node = v1::Node {
             node_id: NodeId::new(1).get(),
             address: address.clone(),

@@ -196,10 +196,34 @@ fn health_settings() -> [Setting<Config>; 3] {
     ]
 }
 
+/// What holds for topics that say nothing else.
+fn default_topic_settings() -> [Setting<Config>; 8] {
+    use super::WriteConcern;
+    [
+        setting!("topics.auto_create", topics.auto_create: bool,
+            "Whether producing to a topic that does not exist creates it, with one partition."),
+        setting!("topics.retention_size", topics.defaults.retention_size: Option<ByteSize>,
+            "For topics without a `retention_size` of their own.", RETENTION_SIZE),
+        setting!("topics.retention_time", topics.defaults.retention_time: Option<Span>,
+            "For topics without a `retention_time` of their own.", RETENTION_TIME),
+        setting!("topics.segment_size", topics.defaults.segment_size: ByteSize,
+            "For topics without a `segment_size` of their own.", SEGMENT_SIZE),
+        setting!("topics.segment_age", topics.defaults.segment_age: Span,
+            "For topics without a `segment_age` of their own.", span((SECOND, 365 * DAY))),
+        setting!("topics.max_batch_size", topics.defaults.max_batch_size: ByteSize,
+            "For topics without a `max_batch_size` of their own.", BATCH_SIZE),
+        setting!("topics.write_concern", topics.defaults.write_concern: WriteConcern,
+            "For topics without a `write_concern` of their own."),
+        setting!("topics.min_replicas", topics.defaults.min_replicas: u32,
+            "For topics without a `min_replicas` of their own. One with a larger majority takes that \
+             instead, one with fewer replicas all that it has.", MIN_REPLICAS),
+    ]
+}
+
 /// All settings of a node.
 pub fn settings() -> &'static [Setting<Config>] {
+    use super::Address;
     use super::node::{Advertise, FsyncPolicy, LogFormat, ShardCount};
-    use super::{Address, WriteConcern};
     use std::path::PathBuf;
     static TABLE: LazyLock<Vec<Setting<Config>>> = LazyLock::new(|| {
         let mut table: Vec<Setting<Config>> = vec![
@@ -234,7 +258,7 @@ pub fn settings() -> &'static [Setting<Config>] {
         ];
         table.extend(health_settings());
         table.extend(cluster_settings());
-        let others: Vec<Setting<Config>> = vec![
+        let storage: [Setting<Config>; 3] = [
             setting!("storage.fsync", storage.fsync: FsyncPolicy,
                 "`batch`: every answer that promises anything waits for fdatasync. \
                  `interval:50ms`: fdatasync is delayed by up to that; write concern `leader` is \
@@ -246,28 +270,12 @@ pub fn settings() -> &'static [Setting<Config>] {
             setting!("storage.disk_reserve", storage.disk_reserve: ByteSize,
                 "Produce is refused while the disk has less free space than this; reads go on.",
                 size((16 * MIB, 1024 * GIB))),
-            setting!("topics.auto_create", topics.auto_create: bool,
-                "Whether producing to a topic that does not exist creates it, with one partition."),
-            setting!("topics.retention_size", topics.defaults.retention_size: Option<ByteSize>,
-                "For topics without a `retention_size` of their own.", RETENTION_SIZE),
-            setting!("topics.retention_time", topics.defaults.retention_time: Option<Span>,
-                "For topics without a `retention_time` of their own.", RETENTION_TIME),
-            setting!("topics.segment_size", topics.defaults.segment_size: ByteSize,
-                "For topics without a `segment_size` of their own.", SEGMENT_SIZE),
-            setting!("topics.segment_age", topics.defaults.segment_age: Span,
-                "For topics without a `segment_age` of their own.", span((SECOND, 365 * DAY))),
-            setting!("topics.max_batch_size", topics.defaults.max_batch_size: ByteSize,
-                "For topics without a `max_batch_size` of their own.", BATCH_SIZE),
-            setting!("topics.write_concern", topics.defaults.write_concern: WriteConcern,
-                "For topics without a `write_concern` of their own."),
-            setting!("topics.min_replicas", topics.defaults.min_replicas: u32,
-                "For topics without a `min_replicas` of their own. One with a larger majority takes that \
-                 instead, one with fewer replicas all that it has.", MIN_REPLICAS),
-            setting!("log.format", log.format: LogFormat,
-                "Lines of the log. `auto`: text on a terminal, JSON otherwise. `RUST_LOG` chooses \
-                 what is logged."),
         ];
-        table.extend(others);
+        table.extend(storage);
+        table.extend(default_topic_settings());
+        table.push(setting!("log.format", log.format: LogFormat,
+                "Lines of the log. `auto`: text on a terminal, JSON otherwise. `RUST_LOG` chooses \
+                 what is logged."));
         table
     });
     &TABLE

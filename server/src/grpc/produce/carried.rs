@@ -106,9 +106,8 @@ impl Carried {
         &mut self,
         services: &Services,
         to: Destination,
-        (token, waiting): (u64, Waiting),
+        (token, waiting, now): (u64, Waiting, Instant),
         batch: IncomingBatch,
-        now: Instant,
     ) {
         let known = self.calls.iter().position(|(call, _)| call.to == to);
         let at = known.unwrap_or_else(|| {

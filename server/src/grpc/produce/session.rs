@@ -219,21 +219,17 @@ impl Session {
                 let Prepared { waiting, mut incoming } = batch;
                 prepare::let_go_of_frames(&mut incoming);
                 let token = self.in_flight.push(waiting);
-                self.carried.send(&self.services, to, (token, waiting), incoming, now);
+                self.carried.send(&self.services, to, (token, waiting, now), incoming);
                 return None;
             }
         }
         let bytes = batch.waiting.bytes;
-        match partition.try_reserve(bytes) {
-            Some(room) => {
-                self.append(&partition, batch, room);
-                None
-            }
-            None => {
-                let wait = Wait::for_log(&partition, bytes);
-                Some(Blocked { batch, partition, wait })
-            }
+        if let Some(room) = partition.try_reserve(bytes) {
+            self.append(&partition, batch, room);
+            return None;
         }
+        let wait = Wait::for_log(&partition, bytes);
+        Some(Blocked { batch, partition, wait })
     }
 
     fn block(&mut self, blocked: Option<Blocked>) {
