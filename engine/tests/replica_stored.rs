@@ -4,7 +4,9 @@
 mod support;
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use forebay_engine::{Clock, CursorStart, LogSettings, ReadError, Stored};
@@ -317,5 +319,23 @@ fn a_table_is_the_same_by_append_by_walk_and_by_a_clean_stop() {
         let replica = Replica::start(disk.path()).await;
         assert_eq!(replica.opened.state, state);
         replica.node.stop().await;
+    });
+}
+
+/// Its thread would find nobody to answer to otherwise, which ends the process.
+#[test]
+fn note_that_was_begun_is_kept_before_the_shard_has_stopped() {
+    let disk = disk();
+    on_executor(async {
+        let replica = Replica::start(disk.path()).await;
+        let mut kept = Box::pin(replica.log.keep_note(b"begun".to_vec()));
+        let begun = poll_fn(|cx| Poll::Ready(kept.as_mut().poll(cx))).await;
+        assert!(begun.is_pending());
+        drop(kept);
+        replica.node.stop().await;
+
+        let again = Replica::start(disk.path()).await;
+        assert_eq!(again.log.note().await.expect("a note"), Some(b"begun".to_vec()));
+        again.node.stop().await;
     });
 }

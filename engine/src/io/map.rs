@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use memmap2::{Mmap, MmapOptions};
 
+use super::blocking::blocking;
+
 /// A read-only map of a whole file.
 ///
 /// The engine never writes to or truncates an index file once it is in place: a new one goes
@@ -18,21 +20,20 @@ impl IndexMap {
     /// Maps the file and reads all of it, on a blocking thread: a page fault later would stop
     /// the core. `None` when the file is not there or empty.
     pub(crate) async fn open(path: PathBuf) -> io::Result<Option<Self>> {
-        glommio::executor()
-            .spawn_blocking(move || {
-                let file = match File::open(&path) {
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    file => file?,
-                };
-                if file.metadata()?.len() == 0 {
-                    return Ok(None);
-                }
-                // SAFETY: the process holds the data directory's lock, and within it index files
-                // are replaced by rename, never changed or cut in place.
-                let map = unsafe { MmapOptions::new().populate().map(&file)? };
-                Ok(Some(Self(map)))
-            })
-            .await
+        blocking(move || {
+            let file = match File::open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                file => file?,
+            };
+            if file.metadata()?.len() == 0 {
+                return Ok(None);
+            }
+            // SAFETY: the process holds the data directory's lock, and within it index files
+            // are replaced by rename, never changed or cut in place.
+            let map = unsafe { MmapOptions::new().populate().map(&file)? };
+            Ok(Some(Self(map)))
+        })
+        .await
     }
 
     /// The file's bytes.

@@ -3,6 +3,7 @@
 //! This folder is the only user of glommio's file types and the only place in the engine with
 //! `unsafe`. It knows bytes and positions, and nothing of batches, segments or partitions.
 
+mod blocking;
 mod buffer;
 mod directory;
 mod fault;
@@ -11,6 +12,7 @@ mod lost;
 mod map;
 mod probe;
 
+pub(crate) use blocking::nothing_blocks;
 pub(crate) use buffer::{BUFFER_BYTES_MAX, Buffer, BufferPool, MemoryReservation, WritableBuffer};
 pub(crate) use directory::{
     create_directories, directory_names, file_names, free_bytes, move_directory, read_file,

@@ -16,7 +16,7 @@ use super::partition_ref::{PartitionRef, Place};
 use super::remote::Peer;
 use super::{PartitionSpec, RemoveError, ShardConfig, ShardIndex, StartError, shard_of};
 use crate::clock::Clock;
-use crate::io::{BufferPool, probe_direct_io};
+use crate::io::{BufferPool, nothing_blocks, probe_direct_io};
 use crate::log::{
     AppendError, Completed, Completion, CompletionQueue, CursorStart, Decider, LogContext,
     LogSettings, PartitionLog, PartitionStatus, ReadError, ReplicaLog, ReserveError,
@@ -192,6 +192,8 @@ impl Shard {
             // The failed log's state is not known, and the others' files are on the same disk.
             entries.clear();
         }
+        // What replicas note beside their logs is nobody's to wait for but the shard's.
+        nothing_blocks().await;
         entries
     }
 
