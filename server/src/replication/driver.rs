@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_channel::Receiver;
 use forebay_engine::{
     AppendError, Appended, Completion, IncomingBatch, Lineage, Opened, ReplicaLog, ReserveError,
-    Sequencer, StampedBatch,
+    Sequencer, StampedBatch, WriteRefusal,
 };
 use forebay_format::{
     BatchMeta, ClientHeader, Epoch, LeaderFields, LogState, NodeId, Offset, PartitionId, Position,
@@ -532,6 +532,12 @@ impl Sequencer for OfClients {
         done: Completion,
     ) -> Option<LeaderFields> {
         let driver = &self.0;
+        // The log takes batches as soon as it is open, and until it knows that it is out of service: there is
+        // nobody yet, or no more, who could decide about them.
+        if driver.replica.borrow().is_none() {
+            done.answer(Err(AppendError::NotAdmitted(WriteRefusal::NotServing)));
+            return None;
+        }
         let concern = answers::concern(done.when);
         let token = driver.answers.borrow_mut().wait(done, client.record_count);
         assert!(!driver.busy.replace(true), "clients' batches come from tasks of their own");
