@@ -96,6 +96,19 @@ impl Stream {
         Ok((at, requests, answers))
     }
 
+    /// Answers this and every later number alike, until nobody asks any more: the machine hears only the answer to
+    /// its last keep-alive, and may have given up the one that has found out.
+    async fn say_gone(&self, first: u64) {
+        let mut number = Ok(first);
+        while let Ok(asked) = number {
+            let gone = LeaseInput::Answered { number: asked, ttl_ms: 0 };
+            if self.inputs.send(gone).await.is_err() {
+                return;
+            }
+            number = self.numbers.recv().await;
+        }
+    }
+
     async fn serve(
         &mut self,
         first: u64,
@@ -113,8 +126,13 @@ impl Stream {
                     Ok(Some(answer)) => {
                         let Some((number, _)) = waiting.pop_front() else { continue };
                         let ttl_ms = u64::try_from(answer.ttl).unwrap_or(0) * 1000;
+                        if ttl_ms == 0 {
+                            let last = waiting.back().map_or(number, |(last, _)| *last);
+                            self.say_gone(last).await;
+                            return Ended::Gone;
+                        }
                         let told = self.inputs.send(LeaseInput::Answered { number, ttl_ms }).await;
-                        if ttl_ms == 0 || told.is_err() {
+                        if told.is_err() {
                             return Ended::Gone;
                         }
                     }

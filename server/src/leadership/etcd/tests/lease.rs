@@ -1,11 +1,13 @@
 //! The lease: granted, kept alive, lost, revoked, and never two lives with one incarnation.
 
 use forebay_replication::LeaseEvent;
+use forebay_replication::lease::LeaseInput;
 
 use super::process::{Etcd, keys};
 use super::support::{Node, until, within};
 use crate::config::Span;
 use crate::leadership::etcd::grant::revoke;
+use crate::leadership::etcd::keep_alive::keep_alive;
 use crate::leadership::etcd::keys::Key;
 use crate::leadership::etcd::seat::EtcdEvent;
 use crate::leadership::etcd::txn::get;
@@ -59,6 +61,23 @@ async fn revoked_lease_is_noticed_and_the_next_life_is_a_later_one() {
         view.nodes.get(&node.id).is_some_and(|record| record.incarnation == second)
     })
     .await;
+}
+
+/// The machine asks again before the first answer is there, and then listens to the later one alone.
+#[tokio::test]
+async fn every_keep_alive_of_a_lease_that_is_gone_is_answered_so() {
+    const NO_LEASE: i64 = 4711;
+    let Some(etcd) = Etcd::start().await else { return };
+    let (numbers, asked) = async_channel::bounded(1);
+    let (inputs, answered) = async_channel::bounded(1);
+    let keeper = tokio::spawn(keep_alive(etcd.connection(), NO_LEASE, asked, inputs));
+    for number in 1..=3 {
+        numbers.send(number).await.expect("it listens");
+        let answer = within("an answer", answered.recv()).await;
+        assert_eq!(answer, Ok(LeaseInput::Answered { number, ttl_ms: 0 }));
+    }
+    drop(numbers);
+    within("the end", keeper).await.expect("it ended");
 }
 
 #[tokio::test]
