@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Our crates, and which of ours each may use. Only dependencies of the finished crate count:
 /// a crate's tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("forebay-proto", &[]),
     ("forebay-format", &[]),
     ("forebay-engine", &["forebay-format"]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("forebay-cli", &["forebay-client", "forebay-server"]),
     ("forebay-benches", &["forebay-client", "forebay-engine", "forebay-format", "forebay-proto"]),
     ("forebay-power-cut", &["forebay-client"]),
+    ("forebay-faults", &["forebay-checker", "forebay-client", "forebay-format", "forebay-proto"]),
 ];
 
 /// Libraries that a crate must not reach, not even through others. A library is reached in this sense

@@ -55,3 +55,37 @@ fn leader_that_stops_hands_over_and_a_rolling_restart_is_not_noticed() {
         cluster.nodes[leader].start_again();
     });
 }
+
+#[test]
+fn node_that_starts_again_knows_its_topics_as_soon_as_it_answers() {
+    let Some(mut cluster) = Cluster::start(3) else { return };
+    cluster.forebay(["topic", "create", "corpus"]).run().success();
+    for _ in 0..KILLS {
+        cluster.nodes[0].kill();
+        cluster.nodes[0].start_again();
+        let listed = cluster.nodes[0].forebay(["topic", "list"]).run().success_text();
+        assert!(listed.contains("corpus"), "{listed}");
+    }
+}
+
+#[test]
+fn file_comes_out_whole_from_the_one_node_that_is_left() {
+    let Some(mut cluster) = Cluster::start(3) else { return };
+    let corpus = corpus(CORPUS_BYTES, &mut Random::seeded(4));
+    cluster.forebay(["topic", "create", "file", "--replication-factor", "3"]).run().success();
+    cluster.forebay(["topic", "produce", "file", "--quiet"]).run_with(&corpus).success();
+    let lines = corpus.split(|byte| *byte == b'\n').count();
+    let end = u64::try_from(lines).expect("a small number");
+    for node in &cluster.nodes {
+        while node.mark("file") < end {}
+    }
+
+    let leader = cluster.leader("file");
+    let (left, stopped) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.nodes[leader].kill();
+    cluster.nodes[stopped].signal(Signal::STOP);
+
+    let consume = ["topic", "consume", "file", "-o", ":end"];
+    let consumed = cluster.nodes[left].forebay(consume).run().success();
+    assert!(consumed == [corpus.as_slice(), b"\n"].concat(), "other bytes came out");
+}

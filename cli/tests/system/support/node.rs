@@ -2,8 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use forebay_proto::v1::{DescribeTopicRequest, cluster_service_client::ClusterServiceClient};
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tonic::{Request, metadata::MetadataValue, transport::Endpoint};
 
 use super::{Forebay, Ports, Server};
 
@@ -67,6 +69,20 @@ impl Node {
 
     pub(crate) fn http(&self) -> String {
         self.ports.http().to_string()
+    }
+
+    /// The exclusive end of what this node itself holds of a topic's first partition, whoever leads.
+    pub(crate) fn mark(&self, topic: &str) -> u64 {
+        let address = format!("http://{}", self.endpoint());
+        let mut request = Request::new(DescribeTopicRequest { name: topic.to_owned() });
+        // What it knows, and not what the leader does.
+        request.metadata_mut().insert("forebay-no-carry", MetadataValue::from_static("1"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let channel = Endpoint::from_shared(address).expect("an address").connect_lazy();
+            let described = ClusterServiceClient::new(channel).describe_topic(request).await;
+            described.expect("an answer").into_inner().partitions[0].committed_offset
+        })
     }
 
     /// kill -9.
