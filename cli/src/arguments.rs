@@ -29,6 +29,8 @@ pub(crate) enum Command {
     /// Create, look at, fill and read topics
     #[command(subcommand)]
     Topic(Topic),
+    /// Ask one node whether it serves, for health checks: exit code 3 when it does not
+    Ready(Ready),
     /// See how a cluster is, and move its leaders
     #[command(subcommand)]
     Cluster(Cluster),
@@ -48,6 +50,10 @@ pub(crate) struct Serve {
     /// Where the data is kept [default: ./forebay-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<String>,
+    /// Take a directory in --data that no other process uses, or make one, and be the node whose data it
+    /// holds: for several nodes of a cluster that share one volume
+    #[arg(long)]
+    pub(crate) claim_data: bool,
     /// Where gRPC clients connect; each shard also listens on a port of its own that follows this one
     /// [default: 127.0.0.1:7400]
     #[arg(long, value_name = "HOST:PORT")]
@@ -67,6 +73,13 @@ pub(crate) struct Serve {
     /// The address that clients are told, where it differs from the one listened on
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ready {
+    /// The node's HTTP port
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480")]
+    pub(crate) http: String,
 }
 
 #[derive(Debug, Subcommand)]

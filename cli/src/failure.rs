@@ -17,7 +17,7 @@ pub(crate) enum Kind {
     Error,
     /// It was asked for in a way that makes no sense.
     Usage,
-    /// What was asked about is not as it should be. What was printed says so.
+    /// What was asked about is not as it should be. Mostly what was printed says so.
     Condition,
     /// Nobody answered, or not in time.
     Unreachable,
@@ -100,7 +100,7 @@ impl Failure {
 
     /// Says what went wrong on standard error, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        if !matches!(self.kind, Kind::ReaderGone | Kind::Interrupted | Kind::Condition) {
+        if !matches!(self.kind, Kind::ReaderGone | Kind::Interrupted) && !self.message.is_empty() {
             let mut stderr = io::stderr().lock();
             // Nobody is left to tell when standard error is closed too.
             let _unsaid = writeln!(stderr, "{}{self}", label(stderr.is_terminal()));

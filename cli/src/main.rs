@@ -1,4 +1,4 @@
-//! The `forebay` command: a node (`serve`), and a client of nodes (`topic …`, `cluster …`).
+//! The `forebay` command: a node (`serve`), and a client of nodes (`topic …`, `cluster …`, `ready`).
 //!
 //! Every command gives back a [`Failure`] or nothing; this file alone turns that into an
 //! exit code. It owns no logic of its own.
@@ -13,6 +13,7 @@ mod input;
 mod output;
 mod pattern;
 mod range;
+mod ready;
 mod serve;
 mod topic;
 mod trouble;
@@ -37,6 +38,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Serve(serve) => serve::run(serve),
         Command::Topic(topic) => topic::run(topic),
+        Command::Ready(ready) => ready::run(&ready),
         Command::Cluster(cluster) => cluster::run(cluster),
         Command::Completion { shell } => {
             let mut stdout = output::Stdout::new()?;

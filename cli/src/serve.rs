@@ -44,6 +44,7 @@ fn environment() -> Result<Vec<(String, String)>, Failure> {
 fn flags(serve: Serve) -> Vec<Flag> {
     let given = [
         ("--data", "node.data", serve.data),
+        ("--claim-data", "node.claim_data", serve.claim_data.then(|| "true".to_owned())),
         ("--listen", "network.listen", serve.listen),
         ("--http", "network.http", serve.http),
         ("--shards", "node.shards", serve.shards),

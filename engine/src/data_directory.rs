@@ -8,7 +8,10 @@
 //! <data>/clean       where every log ended; only between a clean stop and the next start
 //! ```
 //!
-//! Used once at start and once at the end, outside the shards, so it is plain blocking code.
+//! Used once at start and once at the end, outside the shards, so it is plain blocking code. Where several nodes
+//! share a place for their directories, `claim` chooses.
+
+mod claim;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -55,6 +58,24 @@ pub enum DataDirectoryError {
         path: PathBuf,
         /// Its process id, as it wrote it there.
         owner: String,
+    },
+    /// All directories in the place for several are used by other processes.
+    #[error(
+        "{path}: all {max} data directories in it are used by other processes; give another place",
+        max = claim::CLAIMS_MAX
+    )]
+    AllClaimed {
+        /// The place.
+        path: PathBuf,
+    },
+    /// The place for the directories of several nodes is itself the directory of one.
+    #[error(
+        "{path}: is the data directory of one node, not a place for those of several; give a \
+         new directory, or start without claiming one"
+    )]
+    Single {
+        /// The place.
+        path: PathBuf,
     },
     /// There is something in it, and it is not ours.
     #[error(
@@ -116,7 +137,17 @@ impl DataDirectory {
         if !identity.exists() {
             refuse_foreign(path)?;
         }
-        let lock = lock(path)?;
+        let held = lock(path)?;
+        Self::open_locked(path, mode, held)
+    }
+
+    /// The same for a directory that is there and is ours to use.
+    fn open_locked(
+        path: &Path,
+        mode: Mode,
+        lock: File,
+    ) -> Result<(Self, Vec<CleanEntry>), DataDirectoryError> {
+        let identity = path.join(IDENTITY_FILE);
         let cluster = if identity.exists() {
             read_identity(&identity, mode)?
         } else {

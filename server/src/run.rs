@@ -98,13 +98,16 @@ impl Watching {
 }
 
 impl Serving {
-    pub(crate) async fn start(config: Config) -> Result<Self, RunError> {
+    pub(crate) async fn start(mut config: Config) -> Result<Self, RunError> {
         let shards = config.node.shards.resolve();
-        let mode = if config.cluster.is_alone() { Mode::Local } else { Mode::Cluster };
-        let (directory, clean) = DataDirectory::open(&config.node.data, mode)?;
+        let (directory, clean) = open_data(&config)?;
+        // From here on, the one that was taken.
+        config.node.data = directory.path().to_owned();
         let ports = Ports::bind(&config, shards)?;
         let joined = Joined::join(&config, &directory, &ports.addresses, shards).await?;
         let Joined { mut coordinator, cluster, node, members, lease } = joined;
+        // And the number that the node was given, or has had for long.
+        config.node.id = node.id.get();
         let health = Health::new().await;
         let (drain, draining) = Stop::new();
         let facts = Arc::new(NodeFacts { cluster, node, config: config.clone() });
@@ -199,7 +202,7 @@ impl Serving {
         let entries = tokio::time::timeout(patience, self.control.drain_and_stop()).await;
         let entries = entries.map_err(|_elapsed| RunError::StopTimedOut)??;
         for thread in self.threads {
-            thread.join()?;
+            thread.join();
         }
         self.directory.close_clean(entries)?;
         self.control.into_coordinator().stop().await;
@@ -220,6 +223,18 @@ async fn listen(
         }
     }
     Ok(())
+}
+
+/// The data directory that is set, or one of those in it.
+fn open_data(config: &Config) -> Result<(DataDirectory, Vec<CleanEntry>), RunError> {
+    let mode = if config.cluster.is_alone() { Mode::Local } else { Mode::Cluster };
+    let place = &config.node.data;
+    if !config.node.claim_data {
+        return Ok(DataDirectory::open(place, mode)?);
+    }
+    let (directory, clean) = DataDirectory::claim(place, mode)?;
+    tracing::info!(place = %place.display(), data = %directory.path().display(), "data directory taken");
+    Ok((directory, clean))
 }
 
 /// What a node is to others: alone, or one of several.

@@ -3,6 +3,7 @@
 //! Nothing here sleeps. A test waits for a line that a process prints, for a process to end, or for an
 //! answer; a process that never gets there is ended by the test runner.
 
+mod claiming;
 mod clusters;
 mod completing;
 mod consuming;

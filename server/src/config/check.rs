@@ -25,6 +25,7 @@ impl Config {
             self.check_ports("network.advertise", advertise.port())?;
         }
         self.check_etcd()?;
+        self.check_claim()?;
         let (suspected, unhealthy) = (self.cluster.suspected_after, self.cluster.unhealthy_after);
         if unhealthy < suspected {
             let problem = format!(
@@ -40,6 +41,20 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Who a node is comes with the directory that it takes; one that is alone would found a cluster in each.
+    fn check_claim(&self) -> Result<(), ConfigError> {
+        let problem = if !self.node.claim_data {
+            return Ok(());
+        } else if self.cluster.is_alone() {
+            "needs cluster.etcd.endpoints: nodes that are alone share nothing"
+        } else if self.own_node_id().is_some() {
+            "does not go with node.id, which comes with the directory that is taken"
+        } else {
+            return Ok(());
+        };
+        Err(self.conflict("node.claim_data", problem.to_owned()))
     }
 
     /// What proves identities comes in pairs, and only with TLS.

@@ -344,6 +344,21 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_of_data_goes_with_etcd_and_without_a_node_id() {
+        let etcd = "[cluster.etcd]\nendpoints = 'http://a:1'\n";
+        let claim = "[node]\nclaim_data = true\n";
+        assert!(from_file(&format!("{claim}{etcd}")).is_ok());
+        assert_eq!(
+            error(claim),
+            "node.toml:2: node.claim_data: needs cluster.etcd.endpoints: nodes that are alone share nothing"
+        );
+        assert_eq!(
+            error(&format!("{claim}id = 4\n{etcd}")),
+            "node.toml:2: node.claim_data: does not go with node.id, which comes with the directory that is taken"
+        );
+    }
+
+    #[test]
     fn node_cannot_be_unhealthy_before_it_is_suspected() {
         assert_eq!(
             error("[cluster]\nsuspected_after = 6\n"),

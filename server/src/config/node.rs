@@ -44,6 +44,8 @@ pub struct NodeConfig {
     pub id: u32,
     /// The data directory.
     pub data: PathBuf,
+    /// Whether that is a place for the directories of several nodes, of which this one takes one.
+    pub claim_data: bool,
     /// Shards, each with a core's thread of its own.
     pub shards: ShardCount,
     /// How long a stopping node waits for its streams to end.
@@ -55,6 +57,7 @@ impl Default for NodeConfig {
         Self {
             id: 1,
             data: "./forebay-data".into(),
+            claim_data: false,
             shards: ShardCount::PerCore,
             drain_timeout: Span::from_millis(10_000),
         }

@@ -233,6 +233,10 @@ pub fn settings() -> &'static [Setting<Config>] {
             setting!("node.data", node.data: PathBuf,
                 "The directory of everything that this node stores. Created when missing. It must lie \
                  on a filesystem with direct I/O, such as ext4 or XFS."),
+            setting!("node.claim_data", node.claim_data: bool,
+                "Whether `node.data` is a place that several nodes share. A node takes the first directory \
+                 in it that no other process uses, or makes one, and is the node whose data that \
+                 holds. Needs `cluster.etcd.endpoints`, and no `node.id`."),
             setting!("node.shards", node.shards: ShardCount,
                 "Threads that own partitions and serve connections. `auto`: one per core. May change \
                  between restarts."),

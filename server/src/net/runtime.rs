@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares};
-use io_uring::IoUring;
+use io_uring::{IoUring, Probe};
 
 /// How long one task may keep the others waiting, at most. The default of 100 ms would be the ack
 /// latency of everybody who shares the core with a busy stream.
@@ -62,12 +63,13 @@ where
 
 /// The thread of a shard.
 #[derive(Debug)]
-pub(crate) struct ShardThread<T>(std::thread::JoinHandle<Result<T, SpawnError>>);
+pub(crate) struct ShardThread<T>(std::thread::JoinHandle<Option<T>>);
 
 impl<T> ShardThread<T> {
     /// What the shard ended with. Blocks until then.
-    pub(crate) fn join(self) -> Result<T, SpawnError> {
-        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    pub(crate) fn join(self) -> T {
+        let ended = self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        ended.expect("a thread whose executor was made has run the shard")
     }
 }
 
@@ -105,15 +107,28 @@ impl From<glommio::GlommioError<()>> for SpawnError {
             GlommioError::ReactorError(kind @ ReactorErrorKind::MemLockLimit(..)) => {
                 Self::Memlock(GlommioError::<()>::ReactorError(kind).to_string())
             }
-            GlommioError::IoError(error) => match error.raw_os_error() {
-                Some(libc::EPERM | libc::EACCES) => Self::Forbidden(error),
-                Some(libc::ENOSYS | libc::EINVAL) => Self::Missing(error),
-                Some(libc::ENOMEM) => Self::Memlock(error.to_string()),
-                _ => Self::Other(error.to_string()),
-            },
+            GlommioError::IoError(error) => error.into(),
             other => Self::Other(other.to_string()),
         }
     }
+}
+
+impl From<io::Error> for SpawnError {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::Forbidden(error),
+            Some(libc::ENOSYS | libc::EINVAL) => Self::Missing(error),
+            Some(libc::ENOMEM) => Self::Memlock(error.to_string()),
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+/// Makes a ring and asks it what it can do. The executor does the same first thing, and panics where it is
+/// not allowed to.
+fn probe_io_uring() -> Result<(), SpawnError> {
+    let ring = IoUring::new(1)?;
+    Ok(ring.submitter().register_probe(&mut Probe::new())?)
 }
 
 /// Runs `main` in a task queue that is preempted as a shard needs it.
@@ -155,7 +170,11 @@ pub(crate) fn cores(shards: usize) -> Vec<Option<usize>> {
     (0..shards).map(|shard| allowed.get(shard).copied().filter(|_| enough)).collect()
 }
 
-/// Runs `main` on an executor of its own, in a thread of that name, on one core if `core` says which.
+/// Runs `main` on an executor of its own, in a thread of that name, on one core if `core` says which. Returns when
+/// the executor was made.
+///
+/// # Errors
+/// What kept it from being made; `main` does not run then.
 pub(crate) fn spawn_shard<F, T>(
     name: String,
     core: Option<usize>,
@@ -165,6 +184,7 @@ where
     F: Future<Output = T> + 'static,
     T: Send + 'static,
 {
+    let (made, is_made) = sync_channel(1);
     let run = move || {
         let build = |placement| {
             LocalExecutorBuilder::new(placement)
@@ -172,16 +192,30 @@ where
                 .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
                 .make()
         };
-        let executor = match core {
-            // Where the cores cannot be told apart, as in some containers, the scheduler chooses.
-            Some(core) => build(Placement::Fixed(core)).or_else(|_| build(Placement::Unbound)),
-            None => build(Placement::Unbound),
+        let executor = probe_io_uring().and_then(|()| {
+            let executor = match core {
+                // Where the cores cannot be told apart, as in some containers, the scheduler chooses.
+                Some(core) => build(Placement::Fixed(core)).or_else(|_| build(Placement::Unbound)),
+                None => build(Placement::Unbound),
+            };
+            Ok(executor?)
+        });
+        let (executor, result) = match executor {
+            Ok(executor) => (Some(executor), Ok(())),
+            Err(error) => (None, Err(error)),
         };
+        // Whoever spawns waits for this.
+        made.send(result).ok();
         let executor = executor?;
         allow_ring_workers();
-        Ok(executor.run(in_own_queue(main)))
+        Some(executor.run(in_own_queue(main)))
     };
-    std::thread::Builder::new().name(name).spawn(run).map(ShardThread).map_err(SpawnError::Thread)
+    let thread = std::thread::Builder::new().name(name).spawn(run).map_err(SpawnError::Thread)?;
+    match is_made.recv() {
+        Ok(Err(error)) => Err(error),
+        // A thread that ended without a word has panicked, as whoever joins it sees.
+        Ok(Ok(())) | Err(_) => Ok(ShardThread(thread)),
+    }
 }
 
 /// Raises the limit of kernel threads for all rings of this thread, which share it. Where that cannot be done,

@@ -18,8 +18,9 @@ pub(crate) struct Cluster {
     settings: Vec<(&'static str, String)>,
 }
 
+/// An etcd that runs. It is killed when it is dropped.
 #[derive(Debug)]
-struct Etcd {
+pub(crate) struct Etcd {
     child: Child,
     ports: Ports,
     _folder: TempDir,
@@ -42,7 +43,7 @@ impl Cluster {
     /// One more node, which answers.
     pub(crate) fn join(&mut self) {
         let number = (self.nodes.len() + 1).to_string();
-        let endpoint = format!("http://{}", self.etcd.ports.grpc());
+        let endpoint = self.etcd.endpoint();
         let own = [
             ("FOREBAY_NODE__ID", number.as_str()),
             ("FOREBAY_CLUSTER__ETCD__ENDPOINTS", endpoint.as_str()),
@@ -88,7 +89,8 @@ impl Cluster {
 }
 
 impl Etcd {
-    fn start() -> Option<Self> {
+    /// `None` where etcd is not installed, which is said; not in CI.
+    pub(crate) fn start() -> Option<Self> {
         let (ports, folder) = (Ports::claim(), fresh_folder());
         let url = |port| format!("http://127.0.0.1:{port}");
         let (client, peer) = (url(ports.grpc().port()), url(ports.grpc().port() + 1));
@@ -110,6 +112,11 @@ impl Etcd {
                 None
             }
         }
+    }
+
+    /// Where nodes find it.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.ports.grpc())
     }
 }
 

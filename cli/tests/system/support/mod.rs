@@ -8,7 +8,7 @@ mod ports;
 mod riding;
 mod server;
 
-pub(crate) use cluster::Cluster;
+pub(crate) use cluster::{Cluster, Etcd};
 pub(crate) use command::{Forebay, Outcome, Running};
 pub(crate) use corpus::{Random, corpus};
 pub(crate) use node::{Node, fresh_folder};

@@ -59,8 +59,10 @@ impl Node {
             .collect()
     }
 
+    /// What `--data` is given: a folder of its own, unless a setting names another.
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        let set = self.settings.iter().find(|(name, _)| *name == "FOREBAY_NODE__DATA");
+        set.map_or_else(|| self.folder.path().join("data"), |(_, data)| data.into())
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -83,6 +85,11 @@ impl Node {
             let described = ClusterServiceClient::new(channel).describe_topic(request).await;
             described.expect("an answer").into_inner().partitions[0].committed_offset
         })
+    }
+
+    /// Waits until it has said `text`; gives back all that it has said in this life.
+    pub(crate) fn says(&mut self, text: &str) -> &str {
+        self.running.as_mut().expect("running").says(text)
     }
 
     /// kill -9.
