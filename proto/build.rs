@@ -2,13 +2,14 @@
 
 use prost::Message;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "forebay/v1/common.proto",
     "forebay/v1/producer.proto",
     "forebay/v1/consumer.proto",
     "forebay/v1/cluster.proto",
     "forebay/v1/replication.proto",
     "forebay/v1/admin.proto",
+    "forebay/v1/fault.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -265,6 +265,69 @@ pub(crate) enum Cluster {
     ForceLeader(ForceLeader),
     /// Confirm a partition's metadata after etcd went back in time (METADATA_ROLLED_BACK)
     ConfirmMetadata(ConfirmMetadata),
+    /// Have something go wrong on purpose, at a node that was started with faults.enabled
+    #[command(subcommand)]
+    Fault(Fault),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fault {
+    /// Messages between the node and a peer are late, and what is behind them waits too
+    Delay {
+        #[command(flatten)]
+        messages: Messages,
+        /// How late
+        #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "50ms")]
+        delay: Duration,
+    },
+    /// Messages are kept back until the last of them is there, or the faults are cleared
+    Pause(Messages),
+    /// Messages are swallowed, and nobody is told
+    Drop(Messages),
+    /// The next fdatasync of a segment fails, as of a disk that is lost: the node ends
+    Fsync(FaultOf),
+    /// List the node's faults
+    List(Asked),
+    /// End all of the node's faults; what is kept back goes on
+    Clear(Asked),
+}
+
+/// A call of one node.
+#[derive(Debug, Args)]
+pub(crate) struct Asked {
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FaultOf {
+    /// How many times
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: u32,
+    #[command(flatten)]
+    pub(crate) asked: Asked,
+}
+
+/// Messages of replicas between the node that is asked and another one.
+#[derive(Debug, Args)]
+pub(crate) struct Messages {
+    /// The other node
+    #[arg(long, value_name = "NODE")]
+    pub(crate) peer: u32,
+    /// Which way, as the node that is asked sees it
+    #[arg(long, value_enum, default_value_t = Direction::Both)]
+    pub(crate) direction: Direction,
+    #[command(flatten)]
+    pub(crate) fault: FaultOf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Direction {
+    In,
+    Out,
+    Both,
 }
 
 /// A look at the cluster.

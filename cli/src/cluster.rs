@@ -2,6 +2,7 @@
 
 mod confirm_metadata;
 mod events;
+mod fault;
 mod force_leader;
 mod health;
 mod info;
@@ -28,6 +29,7 @@ async fn dispatch(cluster: Cluster) -> Result<(), Failure> {
         Cluster::Events(events) => events::run(events).await,
         Cluster::TransferLeader(transfer) => transfer_leader::run(transfer).await,
         Cluster::ForceLeader(force) => force_leader::run(force).await,
+        Cluster::Fault(fault) => fault::run(fault).await,
         Cluster::ConfirmMetadata(confirm) => confirm_metadata::run(confirm).await,
     }
 }

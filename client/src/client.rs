@@ -18,6 +18,7 @@ use crate::{
     asking::Unreachable,
     connection::{Connection, ConnectionError},
     consumer::{Consumer, ConsumerOptions},
+    faults::Faults,
     lock::Lock,
     operator::Operator,
     outage::{Outage, Outages},
@@ -124,6 +125,11 @@ impl Client {
     /// Calls of the people who run the cluster.
     pub fn operator(&self) -> Operator {
         Operator::new(self.clone())
+    }
+
+    /// Faults on purpose, of the one node that this client was given.
+    pub fn faults(&self) -> Faults {
+        Faults::new(self.clone())
     }
 
     /// A producer for one topic, which is made on first use where the server allows that.

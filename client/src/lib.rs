@@ -24,6 +24,7 @@
 //! | `client` | endpoints and shared connections |
 //! | `admin`, `metadata` | topics, and where their partitions are served |
 //! | `operator` | what the people who run a cluster see and do |
+//! | `faults` | has things go wrong on purpose, at nodes that allow it |
 //! | `asking` | rare calls: one endpoint after the other |
 //! | `producer` | records in, acknowledged batches out |
 //! | `consumer` | verified batches, in order |
@@ -39,6 +40,7 @@ mod client;
 mod clock;
 mod connection;
 mod consumer;
+mod faults;
 mod lock;
 mod metadata;
 mod operator;
@@ -59,6 +61,7 @@ pub use consumer::{
     ConsumeError, ConsumedBatch, ConsumedRecords, Consumer, ConsumerOptions, Event, OutOfRange,
     ReadFrom, StartAt, SubscribeError,
 };
+pub use faults::{Fault, FaultDirection, FaultKind, Faults};
 pub use forebay_format::{
     NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, RecordRef, TimestampMs, limits,
 };

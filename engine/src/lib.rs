@@ -23,7 +23,7 @@ mod shard;
 
 pub use clock::Clock;
 pub use data_directory::{DataDirectory, DataDirectoryError, Mode};
-pub use io::{ProbeError, probe_direct_io};
+pub use io::{ProbeError, fail_syncs, probe_direct_io, syncs_to_fail};
 pub use log::{
     AckWhen, AppendError, Appended, Completed, Completion, CompletionQueue, Corruption,
     CursorStart, FsyncPolicy, IncomingBatch, Lineage, LogSettings, Opened, PartitionStatus,

@@ -31,7 +31,7 @@ Forebay {version} is ready.
   HTTP     http://{http}    /metrics /healthz /readyz /version
   data     {data}    cluster {cluster_id}, node {node}
   shards   {shard_count}
-  fsync    {fsync}
+  fsync    {fsync}{faults}
 
 Try, in another terminal:
 
@@ -43,6 +43,11 @@ Try, in another terminal:
         data = config.node.data.display(),
         node = config.node.id,
         shard_count = shards.len(),
+        faults = if config.faults.enabled {
+            "\n  FAULTS   enabled: whoever reaches this node can make it lose messages, or end"
+        } else {
+            ""
+        },
         fsync = match config.storage.fsync {
             crate::config::FsyncPolicy::Batch =>
                 "batch: whatever is acknowledged is on stable storage".to_owned(),
@@ -73,6 +78,10 @@ mod tests {
         ] {
             assert!(banner.contains(part), "{part} is not in {banner}");
         }
+        assert!(!banner.contains("FAULTS"), "{banner}");
+        let mut faulty = Config::default();
+        faulty.faults.enabled = true;
+        assert!(text(&faulty, &addresses, "c1").contains("  FAULTS   enabled"), "loud");
         let elsewhere = Addresses { grpc: at(9000), ..addresses };
         let banner = text(&Config::default(), &elsewhere, "c1");
         assert!(banner.contains("produce greetings --endpoint 127.0.0.1:9000\n"), "{banner}");

@@ -17,6 +17,7 @@ mod catalog;
 mod clock;
 pub mod config;
 mod control;
+mod faults;
 mod grpc;
 mod leadership;
 mod net;

@@ -19,6 +19,7 @@ use crate::banner;
 use crate::bridge::{ControlLink, ControlRequests, ShardCommand, ShardLink};
 use crate::config::{Config, Origin};
 use crate::control::{Control, Events, lead_all};
+use crate::faults::Faults;
 use crate::grpc::{Health, NodeFacts, ServerMetrics};
 use crate::leadership::etcd::facade::{EtcdCoordinator, StartOptions};
 use crate::leadership::{
@@ -102,7 +103,7 @@ impl Serving {
         let shards = config.node.shards.resolve();
         let (directory, clean) = open_data(&config)?;
         // From here on, the one that was taken.
-        config.node.data = directory.path().to_owned();
+        directory.path().clone_into(&mut config.node.data);
         let ports = Ports::bind(&config, shards)?;
         let joined = Joined::join(&config, &directory, &ports.addresses, shards).await?;
         let Joined { mut coordinator, cluster, node, members, lease } = joined;
@@ -110,7 +111,8 @@ impl Serving {
         config.node.id = node.id.get();
         let health = Health::new().await;
         let (drain, draining) = Stop::new();
-        let facts = Arc::new(NodeFacts { cluster, node, config: config.clone() });
+        let faults = config.faults.enabled.then(Faults::new);
+        let facts = Arc::new(NodeFacts { cluster, node, config: config.clone(), faults });
         let leaders = Arc::new(Leaders::default());
         let watching = Watching::start(&facts, &coordinator, &leaders, lease);
         let setup = Setup {
@@ -184,6 +186,12 @@ impl Serving {
                 "clients are told no address, because every machine is {}; they use the one that they know, \
                  and batches take a longer way: set network.advertise (--advertise)",
                 self.config.network.listen.host()
+            );
+        }
+        if self.config.faults.enabled {
+            tracing::warn!(
+                "FAULTS ARE ENABLED: whoever reaches this node can make it lose messages or end; unset faults.enabled \
+                 where records are to be kept"
             );
         }
         // Whoever reads the log by program would stumble over it.

@@ -116,6 +116,7 @@ impl Running {
                 leaders: Arc::clone(&setup.leaders),
                 operations: setup.operations.clone(),
                 metrics: setup.replication,
+                faults: setup.facts.faults.clone(),
             })
         });
         let (index, shards) = (setup.index, setup.shards);

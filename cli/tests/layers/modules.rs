@@ -8,18 +8,29 @@ use super::scan::{self, Named};
 const ENGINE_LAYERS: [&str; 4] = ["io", "segment", "log", "shard"];
 
 /// Modules of `server/src`, and which of the others each may use. What is in no row may use all.
-const SERVER_MAY_USE: [(&str, &[&str]); 9] = [
+const SERVER_MAY_USE: [(&str, &[&str]); 10] = [
     ("clock", &[]),
     ("config", &[]),
     ("leadership", &["clock", "config"]),
+    ("faults", &["clock"]),
     ("net", &["clock", "config"]),
     ("operations", &["clock", "config", "leadership"]),
     ("bridge", &["clock", "config", "leadership", "operations"]),
-    ("replication", &["bridge", "clock", "leadership", "net", "operations"]),
+    ("replication", &["bridge", "clock", "faults", "leadership", "net", "operations"]),
     ("catalog", &["clock", "config", "leadership", "replication"]),
     (
         "grpc",
-        &["bridge", "catalog", "clock", "config", "leadership", "net", "operations", "replication"],
+        &[
+            "bridge",
+            "catalog",
+            "clock",
+            "config",
+            "faults",
+            "leadership",
+            "net",
+            "operations",
+            "replication",
+        ],
     ),
 ];
 

@@ -7,6 +7,7 @@ mod claiming;
 mod clusters;
 mod completing;
 mod consuming;
+mod faulting;
 mod killing;
 mod operating;
 mod producing;

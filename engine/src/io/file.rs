@@ -9,7 +9,7 @@ use bytes::Bytes;
 use glommio::io::{DmaFile, OpenOptions, ReadResult};
 
 use super::buffer::thread_bound;
-use super::fault::{Skip, skipped};
+use super::fault::{Skip, before_sync, skipped};
 use super::{BLOCK_BYTES, Buffer, lost};
 
 /// An open segment file. Clones share the descriptor, which is closed with the last of them.
@@ -81,6 +81,7 @@ impl DirectFile {
         if skipped(Skip::Fdatasync) {
             return Ok(());
         }
+        before_sync().map_err(lost)?;
         self.file.fdatasync().await.map_err(lost)
     }
 

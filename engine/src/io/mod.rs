@@ -19,6 +19,7 @@ pub(crate) use directory::{
     remove_empty_directory, remove_file, remove_tree, rename_durably, replace_directory,
     replace_file, sync_directory, sync_directory_now,
 };
+pub use fault::{fail_syncs, syncs_to_fail};
 pub(crate) use file::{DirectFile, ReadChunk};
 pub(crate) use lost::{is_full, is_lost, lost};
 pub(crate) use map::IndexMap;

@@ -44,7 +44,7 @@ pub(crate) async fn consume_direct(
 ) -> Result<Streaming<ConsumeResponse>, tonic::Status> {
     let start = |(partition, position): &(u32, Position)| PartitionStart {
         partition: *partition,
-        start: Some(StartPosition { position: Some(*position) }),
+        start: Some(StartPosition { position: Some(*position), epoch: 0 }),
     };
     let subscribe = Subscribe {
         topic: topic.to_owned(),

@@ -50,6 +50,7 @@ impl Topics {
                 name: name.clone(),
                 partitions: Some(*partitions),
                 replication_factor: Some(*factor),
+                on_every_node: false,
                 settings: BTreeMap::new(),
             };
             let made = client.admin().create_topic(topic).await;

@@ -20,8 +20,8 @@ pub use error::{ConfigError, Origin, TopicSettingError};
 pub use etcd::{ClusterConfig, Endpoints, EtcdConfig, KeyPrefix, Secret};
 pub use load::Flag;
 pub use node::{
-    Advertise, Config, FsyncPolicy, LogConfig, LogFormat, NetworkConfig, NodeConfig, ShardCount,
-    StorageConfig, TopicsConfig,
+    Advertise, Config, FaultsConfig, FsyncPolicy, LogConfig, LogFormat, NetworkConfig, NodeConfig,
+    ShardCount, StorageConfig, TopicsConfig,
 };
 pub use settings::{Setting, settings, topic_settings};
 pub use topic::{REPLICAS, REPLICAS_OF_CLUSTER, TopicSettings, WriteConcern};

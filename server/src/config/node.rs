@@ -26,6 +26,8 @@ pub struct Config {
     pub topics: TopicsConfig,
     /// What it says about itself.
     pub log: LogConfig,
+    /// What may be made to go wrong.
+    pub faults: FaultsConfig,
     /// By name of the setting; absent where the default stands.
     pub(super) origins: BTreeMap<&'static str, Origin>,
 }
@@ -223,6 +225,13 @@ impl Default for TopicsConfig {
     fn default() -> Self {
         Self { auto_create: true, defaults: TopicSettings::default() }
     }
+}
+
+/// Section `faults`.
+#[derive(Debug, Clone, Default)]
+pub struct FaultsConfig {
+    /// Whether people may inject faults on purpose.
+    pub enabled: bool,
 }
 
 /// Section `log`.

@@ -220,29 +220,44 @@ fn default_topic_settings() -> [Setting<Config>; 8] {
     ]
 }
 
+/// What no node has that is to keep records.
+fn faults_setting() -> Setting<Config> {
+    setting!("faults.enabled", faults.enabled: bool,
+        "Whether faults can be injected on purpose (`forebay cluster fault`), by whoever reaches \
+         this node. For tests. A node that is to keep records must not have it.")
+}
+
+/// What a node is, and has.
+fn node_settings() -> [Setting<Config>; 5] {
+    use super::node::ShardCount;
+    use std::path::PathBuf;
+    [
+        setting!("node.id", node.id: u32,
+            "The number of this node in its cluster. A node that is one of several and has none set \
+             is given one, and keeps it."),
+        setting!("node.data", node.data: PathBuf,
+            "The directory of everything that this node stores. Created when missing. It must lie \
+             on a filesystem with direct I/O, such as ext4 or XFS."),
+        setting!("node.claim_data", node.claim_data: bool,
+            "Whether `node.data` is a place that several nodes share. A node takes the first directory \
+             in it that no other process uses, or makes one, and is the node whose data that \
+             holds. Needs `cluster.etcd.endpoints`, and no `node.id`."),
+        setting!("node.shards", node.shards: ShardCount,
+            "Threads that own partitions and serve connections. `auto`: one per core. May change \
+             between restarts."),
+        setting!("node.drain_timeout", node.drain_timeout: Span,
+            "How long a node that was told to stop waits for its streams to end.",
+            span((0, 600 * SECOND))),
+    ]
+}
+
 /// All settings of a node.
 pub fn settings() -> &'static [Setting<Config>] {
     use super::Address;
-    use super::node::{Advertise, FsyncPolicy, LogFormat, ShardCount};
-    use std::path::PathBuf;
+    use super::node::{Advertise, FsyncPolicy, LogFormat};
     static TABLE: LazyLock<Vec<Setting<Config>>> = LazyLock::new(|| {
-        let mut table: Vec<Setting<Config>> = vec![
-            setting!("node.id", node.id: u32,
-                "The number of this node in its cluster. A node that is one of several and has none set \
-                 is given one, and keeps it."),
-            setting!("node.data", node.data: PathBuf,
-                "The directory of everything that this node stores. Created when missing. It must lie \
-                 on a filesystem with direct I/O, such as ext4 or XFS."),
-            setting!("node.claim_data", node.claim_data: bool,
-                "Whether `node.data` is a place that several nodes share. A node takes the first directory \
-                 in it that no other process uses, or makes one, and is the node whose data that \
-                 holds. Needs `cluster.etcd.endpoints`, and no `node.id`."),
-            setting!("node.shards", node.shards: ShardCount,
-                "Threads that own partitions and serve connections. `auto`: one per core. May change \
-                 between restarts."),
-            setting!("node.drain_timeout", node.drain_timeout: Span,
-                "How long a node that was told to stop waits for its streams to end.",
-                span((0, 600 * SECOND))),
+        let mut table: Vec<Setting<Config>> = node_settings().into();
+        let network: Vec<Setting<Config>> = vec![
             setting!("network.listen", network.listen: Address,
                 "Where gRPC is served, by all shards. Shard `i` alone is on the port `i + 1` after \
                  it. Port 0: the system chooses, for each."),
@@ -260,6 +275,7 @@ pub fn settings() -> &'static [Setting<Config>] {
                  stream whose next batch does not fit is not read from until answers have gone out.",
                 size((4 * MIB, 4 * GIB))),
         ];
+        table.extend(network);
         table.extend(health_settings());
         table.extend(cluster_settings());
         let storage: [Setting<Config>; 3] = [
@@ -280,6 +296,7 @@ pub fn settings() -> &'static [Setting<Config>] {
         table.push(setting!("log.format", log.format: LogFormat,
                 "Lines of the log. `auto`: text on a terminal, JSON otherwise. `RUST_LOG` chooses \
                  what is logged."));
+        table.push(faults_setting());
         table
     });
     &TABLE

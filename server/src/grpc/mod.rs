@@ -9,6 +9,7 @@ mod connection;
 mod consume;
 mod convert;
 mod creation;
+mod fault;
 mod frame;
 mod health;
 mod heartbeat;

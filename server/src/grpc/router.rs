@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use forebay_proto::v1::admin_service_server::AdminServiceServer;
 use forebay_proto::v1::cluster_service_server::ClusterServiceServer;
+use forebay_proto::v1::fault_service_server::FaultServiceServer;
 use forebay_proto::v1::replication_service_server::ReplicationServiceServer;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -19,6 +20,7 @@ use super::carry::Carrying;
 use super::cluster::ClusterApi;
 use super::connection::ConnectionUse;
 use super::consume::{CONSUME, ConsumeSession};
+use super::fault::FaultApi;
 use super::frame;
 use super::health::Health;
 use super::heartbeat::HeartbeatApi;
@@ -52,9 +54,15 @@ impl Router {
             .add_service(ReplicationServiceServer::new(HeartbeatApi::new(services.clone())))
             .add_service(health.service())
             .add_service(reflection)
-            .add_service(reflection_alpha)
-            .prepare();
-        Self { services, routes }
+            .add_service(reflection_alpha);
+        let routes = match &services.facts.faults {
+            Some(faults) => {
+                let api = FaultApi::new(services.clone(), faults.clone());
+                routes.add_service(FaultServiceServer::new(api))
+            }
+            None => routes,
+        };
+        Self { services, routes: routes.prepare() }
     }
 
     /// What answers the requests of one connection.

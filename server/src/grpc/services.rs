@@ -16,6 +16,7 @@ use super::status::{Failure, Refusal};
 use crate::bridge::{ControlLink, ControlRequest};
 use crate::catalog::{Catalog, ServedTopic};
 use crate::config::{Config, REPLICAS, REPLICAS_OF_CLUSTER};
+use crate::faults::Faults;
 use crate::leadership::{
     ClusterWatch, CreateTopicError, Leaders, NodeRegistration, Topic, TopicDraft,
 };
@@ -29,6 +30,8 @@ pub(crate) struct NodeFacts {
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeRegistration,
     pub(crate) config: Config,
+    /// Where they are enabled.
+    pub(crate) faults: Option<Faults>,
 }
 
 /// See the module. One for each shard.

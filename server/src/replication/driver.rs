@@ -409,8 +409,8 @@ impl Driver {
         batches: Batches,
     ) {
         if let Some(destination) = self.destination(to, catching_up) {
-            let link = self.surroundings.links.to(destination);
-            link.send(&wire::encode(self.id, message), batches);
+            let message = wire::encode(self.id, message);
+            self.surroundings.links.send(destination, message, batches);
         }
     }
 

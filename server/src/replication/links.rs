@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_format::{ClusterId, NodeId};
@@ -16,7 +17,10 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::directory::Directory;
-use super::link::{Destination, Link};
+use super::link::{Batches, Destination, Link};
+use super::metrics::ReplicationMetrics;
+use super::passage::Passage;
+use crate::faults::{Faults, Way};
 use crate::net::{self, CallError, PeerConnection, ResponseBody};
 use crate::operations::HealthWatch;
 
@@ -33,6 +37,9 @@ struct Inner {
     /// How other nodes seem (R15).
     health: HealthWatch,
     links: RefCell<HashMap<Destination, Rc<Link>>>,
+    /// Where faults are enabled.
+    faults: Option<(Faults, Arc<ReplicationMetrics>)>,
+    passages: RefCell<HashMap<Destination, Rc<Passage<Outgoing>>>>,
     /// Is told when a way to a node broke.
     lost: Box<dyn Fn(NodeId)>,
 }
@@ -50,16 +57,20 @@ enum LinkError {
     Ended,
 }
 
+/// What is sent to another node, where faults may lie on the way.
+type Outgoing = (v1::PeerMessage, Batches);
+
 impl Links {
     /// None yet. `lost` is told of each that breaks.
     pub(super) fn new(
         (cluster, node): (ClusterId, NodeId),
         directory: Directory,
         health: HealthWatch,
+        faults: Option<(Faults, Arc<ReplicationMetrics>)>,
         lost: impl Fn(NodeId) + 'static,
     ) -> Self {
-        let links = RefCell::default();
-        Self(Rc::new(Inner { cluster, node, directory, health, links, lost: Box::new(lost) }))
+        let (links, passages, lost) = (RefCell::default(), RefCell::default(), Box::new(lost));
+        Self(Rc::new(Inner { cluster, node, directory, health, links, faults, passages, lost }))
     }
 
     /// The way there. It is made on first use, and kept open from then on.
@@ -71,6 +82,27 @@ impl Links {
         self.0.links.borrow_mut().insert(destination, Rc::clone(&link));
         net::spawn(keep_open(Rc::clone(&self.0), Rc::clone(&link)));
         link
+    }
+
+    /// Sends a message and the batches that go with it.
+    pub(super) fn send(&self, to: Destination, message: v1::PeerMessage, batches: Batches) {
+        let link = self.to(to);
+        match self.passage(to, &link) {
+            None => link.send(&message, batches),
+            Some(passage) => passage.pass((message, batches)),
+        }
+    }
+
+    fn passage(&self, to: Destination, link: &Rc<Link>) -> Option<Rc<Passage<Outgoing>>> {
+        let faults = self.0.faults.as_ref()?;
+        let mut passages = self.0.passages.borrow_mut();
+        let passage = passages.entry(to).or_insert_with(|| {
+            let link = Rc::clone(link);
+            Passage::new(faults.clone(), to.node, Way::Out, move |(message, batches)| {
+                link.send(&message, batches);
+            })
+        });
+        Some(Rc::clone(passage))
     }
 
     /// Where nodes are.
@@ -86,6 +118,9 @@ async fn keep_open(inner: Rc<Inner>, link: Rc<Link>) {
         let mut began = false;
         let Err(error) = run(&inner, &link, &mut began).await;
         link.close();
+        if let Some(passage) = inner.passages.borrow().get(&link.to) {
+            passage.clear();
+        }
         (inner.lost)(link.to.node);
         failed = if began { 0 } else { failed + 1 };
         if failed == 1 || began {

@@ -22,6 +22,8 @@ pub(crate) struct ReplicationMetrics {
     pub(crate) transfers: AtomicU64,
     /// Changes of the in-sync sets of partitions that this shard leads.
     pub(crate) in_sync_changes: AtomicU64,
+    /// Messages that met a fault on purpose.
+    pub(crate) faults: AtomicU64,
     /// Streams to other nodes that broke.
     pub(crate) links_lost: AtomicU64,
     /// From the proposal of a batch to its answer, where that waited for a quorum at least.

@@ -9,6 +9,7 @@
 //! surroundings  what all replicas share metrics     what is counted
 //! terms         what their topic asks of them      copies  which nodes are to have further ones
 //! reading       whether a reader may go on here    trace   what each was told and did, written down
+//! passage       ways of messages on which faults on purpose may lie
 //! ```
 
 mod answers;
@@ -20,6 +21,7 @@ mod flow;
 mod link;
 mod links;
 mod metrics;
+mod passage;
 mod reading;
 mod replicas;
 mod surroundings;

@@ -21,11 +21,13 @@ use super::directory::Directory;
 use super::driver::Driver;
 use super::links::Links;
 use super::metrics::{ReplicationMetrics, add};
+use super::passage::Passage;
 use super::surroundings::Surroundings;
 use super::terms::Terms;
 use super::wire;
 use crate::bridge::ControlLink;
 use crate::clock;
+use crate::faults::{Faults, Way};
 use crate::leadership::{ClusterWatch, EtcdEvent, EtcdRequest, Leaders, Seat};
 use crate::net;
 use crate::operations::{Operations, Order, OrderError, ReplicaReport, changes_of_partition};
@@ -62,7 +64,12 @@ pub(crate) struct ReplicasSetup {
     /// What people are told, and how other nodes seem.
     pub(crate) operations: Operations,
     pub(crate) metrics: Arc<ReplicationMetrics>,
+    /// Where they are enabled.
+    pub(crate) faults: Option<Faults>,
 }
+
+/// What comes from another node.
+type Incoming = (v1::PeerMessage, VecDeque<StampedBatch>);
 
 /// See the module. Clones are the same.
 #[derive(Clone)]
@@ -79,6 +86,9 @@ struct Inner {
     watch: ClusterWatch,
     /// The node's lease as it is now, for replicas that come.
     lease: Cell<Option<LeaseEvent>>,
+    /// Where faults are enabled.
+    faults: Option<(Faults, Arc<ReplicationMetrics>)>,
+    passages: RefCell<HashMap<NodeId, Rc<Passage<Incoming>>>>,
 }
 
 impl Replicas {
@@ -86,7 +96,8 @@ impl Replicas {
     pub(crate) fn start(setup: ReplicasSetup) -> Self {
         let ReplicasSetup { cluster, node, config, traces, engine, seat, watch, control, .. } =
             setup;
-        let ReplicasSetup { leaders, operations, metrics, .. } = setup;
+        let ReplicasSetup { leaders, operations, metrics, faults, .. } = setup;
+        let faults = faults.map(|faults| (faults, Arc::clone(&metrics)));
         let Seat { requests, events } = seat;
         let replicas = Rc::new_cyclic(|inner: &Weak<Inner>| {
             let inner = Weak::clone(inner);
@@ -96,7 +107,8 @@ impl Replicas {
                 }
             };
             let directory = Directory::new(watch.clone(), control);
-            let links = Links::new((cluster, node), directory, operations.health.clone(), lost);
+            let health = operations.health.clone();
+            let links = Links::new((cluster, node), directory, health, faults.clone(), lost);
             let shared = (leaders, operations, metrics);
             let surroundings = Surroundings::new(node, (config, traces), links, shared, requests);
             Inner {
@@ -107,6 +119,8 @@ impl Replicas {
                 terms: RefCell::default(),
                 watch,
                 lease: Cell::default(),
+                faults,
+                passages: RefCell::default(),
             }
         });
         net::spawn(follow(Rc::clone(&replicas), events));
@@ -143,18 +157,24 @@ impl Replicas {
         message: v1::PeerMessage,
         batches: VecDeque<StampedBatch>,
     ) {
-        let metas: Vec<BatchMeta> = batches.iter().map(|batch| *batch.meta()).collect();
-        let decoded = wire::partition(&message)
-            .and_then(|partition| Ok((partition, wire::decode(message, metas)?)));
-        match decoded {
-            Ok((partition, message)) => {
-                let driver = self.0.drivers.borrow().get(&partition).cloned();
-                if let Some(driver) = driver {
-                    driver.receive(from, message, batches);
-                }
-            }
-            Err(error) => tracing::warn!(node = %from, %error, "a message is not understood"),
+        match self.passage(from) {
+            None => self.0.take(from, (message, batches)),
+            Some(passage) => passage.pass((message, batches)),
         }
+    }
+
+    fn passage(&self, from: NodeId) -> Option<Rc<Passage<Incoming>>> {
+        let faults = self.0.faults.as_ref()?;
+        let mut passages = self.0.passages.borrow_mut();
+        let passage = passages.entry(from).or_insert_with(|| {
+            let inner = Rc::downgrade(&self.0);
+            Passage::new(faults.clone(), from, Way::In, move |incoming| {
+                if let Some(inner) = inner.upgrade() {
+                    inner.take(from, incoming);
+                }
+            })
+        });
+        Some(Rc::clone(passage))
     }
 
     /// How the replicas are.
@@ -286,6 +306,22 @@ impl Inner {
                 _ => {}
             }
             operations.history.record(event);
+        }
+    }
+
+    /// Hands a message to the replica that it is for.
+    fn take(&self, from: NodeId, (message, batches): Incoming) {
+        let metas: Vec<BatchMeta> = batches.iter().map(|batch| *batch.meta()).collect();
+        let decoded = wire::partition(&message)
+            .and_then(|partition| Ok((partition, wire::decode(message, metas)?)));
+        match decoded {
+            Ok((partition, message)) => {
+                let driver = self.drivers.borrow().get(&partition).cloned();
+                if let Some(driver) = driver {
+                    driver.receive(from, message, batches);
+                }
+            }
+            Err(error) => tracing::warn!(node = %from, %error, "a message is not understood"),
         }
     }
 

@@ -60,7 +60,7 @@ struct Shards(Vec<MetricsOfShard>);
 type Read = fn(&MetricsOfShard) -> u64;
 
 /// A counter: name without unit and `_total`, unit, meaning, place.
-const COUNTERS: [(&str, Option<Unit>, &str, Read); 18] = [
+const COUNTERS: [(&str, Option<Unit>, &str, Read); 19] = [
     ("forebay_appended_batches", None, "Batches made durable", |s| s.engine.appended_batches.get()),
     ("forebay_appended_records", None, "Records made durable", |s| s.engine.appended_records.get()),
     ("forebay_appended", Some(Unit::Bytes), "Batches made durable, headers included", |s| {
@@ -105,6 +105,9 @@ const COUNTERS: [(&str, Option<Unit>, &str, Read); 18] = [
     }),
     ("forebay_in_sync_changes", None, "Changes of in-sync sets of partitions led here", |s| {
         load(&s.replication.in_sync_changes)
+    }),
+    ("forebay_faults_met", None, "Messages that met a fault on purpose", |s| {
+        load(&s.replication.faults)
     }),
     (
         "forebay_peer_streams_lost",
