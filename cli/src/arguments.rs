@@ -263,7 +263,7 @@ pub(crate) enum Cluster {
     TransferLeader(TransferLeader),
     /// Have a partition led by a replica that may lack acknowledged records
     ForceLeader(ForceLeader),
-    /// Confirm a partition's metadata after etcd went back in time (METADATA_ROLLED_BACK)
+    /// Confirm a partition's metadata after etcd went back in time (`METADATA_ROLLED_BACK`)
     ConfirmMetadata(ConfirmMetadata),
     /// Have something go wrong on purpose, at a node that was started with faults.enabled
     #[command(subcommand)]

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_engine::{DataDirectory, Mode, mailboxes, shard_of};
+use forebay_engine::{DataDirectory, Mode, ShardMetrics, mailboxes, shard_of};
 use forebay_format::{CleanEntry, ClusterId, NodeId};
 use forebay_replication::health::HealthSettings;
 use tokio::task::{JoinHandle, JoinSet};
@@ -134,12 +134,9 @@ impl Serving {
         );
         let engines = control.all_ready().await?;
         control.resume_removals().await;
-        let of_shards = spawned.metrics.into_iter().zip(engines).map(|(counted, engine)| {
-            let CountsOfShard { server, connections, replication } = counted;
-            MetricsOfShard { engine, server, connections, replication }
-        });
+        let of_shards = spawned.metrics.into_iter().zip(engines);
         let http = Arc::new(HttpState {
-            metrics: Metrics::new(of_shards.collect()),
+            metrics: Metrics::new(of_shards.map(CountsOfShard::with_engine).collect()),
             cluster: ClusterMetrics {
                 shards: control.shards().to_vec(),
                 operations: watching.operations.clone(),
@@ -155,15 +152,13 @@ impl Serving {
         control.joined().await;
         health.serving().await;
         readiness.ready();
-        let cluster_id = cluster.to_string();
-        let (addresses, threads) = (ports.addresses, spawned.threads);
         Ok(Self {
             config,
-            addresses,
-            cluster_id,
+            addresses: ports.addresses,
+            cluster_id: cluster.to_string(),
             directory,
             control,
-            threads,
+            threads: spawned.threads,
             http,
             health,
             readiness,
@@ -330,6 +325,13 @@ struct CountsOfShard {
     server: Arc<ServerMetrics>,
     connections: Arc<ConnectionCounts>,
     replication: Arc<ReplicationMetrics>,
+}
+
+impl CountsOfShard {
+    fn with_engine((counted, engine): (Self, Arc<ShardMetrics>)) -> MetricsOfShard {
+        let Self { server, connections, replication } = counted;
+        MetricsOfShard { engine, server, connections, replication }
+    }
 }
 
 impl Spawned {

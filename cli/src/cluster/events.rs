@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Write},
 };
 
-use forebay_client::{ClusterEvent, EventKind, Operator};
+use forebay_client::{ClusterEvent, EventKind, NodeId, Operator};
 use serde::Serialize;
 
 use super::{
@@ -128,7 +128,7 @@ impl From<ClusterEvent> for Line {
             time_ms: event.time_ms,
             kind: word(event.kind),
             seen_by: event.seen_by.get(),
-            node: event.node.map(|node| node.get()),
+            node: event.node.map(NodeId::get),
             topic,
             partition,
             message: event.message,

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use forebay_client::ClusterHealth;
+use forebay_client::{ClusterHealth, NodeId};
 use serde::Serialize;
 
 use super::looking::look;
@@ -45,7 +45,7 @@ impl From<ClusterHealth> for Health {
     fn from(health: ClusterHealth) -> Self {
         let concerns = health.concerns.into_iter().map(|concern| {
             let (topic, partition) = concern.partition.unzip();
-            let node = concern.node.map(|node| node.get());
+            let node = concern.node.map(NodeId::get);
             Concern { reason: concern.reason, message: concern.message, node, topic, partition }
         });
         Self {

@@ -59,6 +59,8 @@ fn holds_everything(cluster: &Cluster, place: usize) -> bool {
 #[test]
 fn cluster_says_how_it_is_moves_its_leaders_and_tells_what_has_happened() {
     let Some(mut cluster) = Cluster::start(3) else { return };
+    // A node is ready before it has seen the others.
+    health_when(&cluster, &[0, 1, 2], |health| health["nodes"] == 3 && is_healthy(health));
     cluster.forebay(["topic", "create", "orders"]).run().success();
     cluster.forebay(["topic", "produce", "orders"]).run_with(b"one\ntwo\nthree\n").success();
 
@@ -115,6 +117,8 @@ fn cluster_says_how_it_is_moves_its_leaders_and_tells_what_has_happened() {
 #[test]
 fn last_node_of_three_leads_only_when_it_is_told_to_and_that_is_on_record() {
     let Some(mut cluster) = Cluster::start(3) else { return };
+    // A node is ready before it has seen the others.
+    health_when(&cluster, &[0, 1, 2], |health| health["nodes"] == 3 && is_healthy(health));
     cluster.forebay(["topic", "create", "orders"]).run().success();
     cluster.forebay(["topic", "produce", "orders"]).run_with(b"one\ntwo\nthree\n").success();
     let leader = cluster.leader("orders");

@@ -16,7 +16,7 @@ use crate::grpc::status::{Failure, Refusal};
 use crate::net;
 use crate::operations::{ORDER_PATIENCE, Order, OrderError, PeerError};
 
-/// How long is waited for the next leader after a transfer, in milliseconds,
+/// How long is waited for a leader that is being elected, in milliseconds,
 const TAKE_OVER_PATIENCE_MS: u64 = 5_000;
 
 /// and how often it is looked for.
@@ -29,12 +29,7 @@ pub(super) async fn transfer_leader(
 ) -> Result<v1::TransferLeaderResponse, Refused> {
     let partition = partition(services, &request.topic, request.partition)?;
     let own = services.facts.node.id;
-    let leader = if services.leaders.serves(partition) {
-        own
-    } else {
-        let known = services.leaders.of(partition).leader;
-        known.filter(|node| *node != own).ok_or(Refusal::NoLeader)?
-    };
+    let leader = leader(services, partition).await.ok_or(Refusal::NoLeader)?;
     if leader != own {
         if came == Came::FromNode {
             return Err(services.not_leader(partition, Carrying::Refused, Some(leader)).into());
@@ -65,17 +60,32 @@ pub(super) async fn transfer_leader(
     Ok(v1::TransferLeaderResponse { from_node: own.get(), leader, epoch })
 }
 
+/// Who leads: this node if it serves, or another one. One that is being elected is waited for.
+async fn leader(services: &Services, partition: PartitionId) -> Option<NodeId> {
+    let own = services.facts.node.id;
+    once(|| {
+        let other = services.leaders.of(partition).leader.filter(|node| *node != own);
+        services.leaders.serves(partition).then_some(own).or(other)
+    })
+    .await
+}
+
 /// Who leads after `before`, once somebody does.
 async fn next_leader(
     services: &Services,
     partition: PartitionId,
     before: NodeId,
 ) -> Option<NodeId> {
+    once(|| services.leaders.of(partition).leader.filter(|node| *node != before)).await
+}
+
+/// What `look` finds, once it finds something; `None` when it does not in time.
+async fn once<T>(look: impl Fn() -> Option<T>) -> Option<T> {
     let since = clock::boottime();
     loop {
-        let leader = services.leaders.of(partition).leader.filter(|node| *node != before);
-        if leader.is_some() || clock::boottime().ms_since(since) >= TAKE_OVER_PATIENCE_MS {
-            return leader;
+        let found = look();
+        if found.is_some() || clock::boottime().ms_since(since) >= TAKE_OVER_PATIENCE_MS {
+            return found;
         }
         net::sleep(TAKE_OVER_LOOK).await;
     }
