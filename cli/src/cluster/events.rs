@@ -49,39 +49,38 @@ pub(super) async fn run(arguments: Events) -> Result<(), Failure> {
     if look.watch {
         return follow(&operator, &look, count).await;
     }
-    let found = ask(&operator, 0, count).await?;
+    let mut found = ask(&operator, 0).await?;
+    found.events.drain(..skipped(&found.events, count));
     output::print(look.print.format, &found)
 }
 
-/// The last `count` that are known since then.
-async fn ask(
-    operator: &Operator,
-    since_ms: i64,
-    count: Option<usize>,
-) -> Result<Happened, Failure> {
+/// What is known since then.
+async fn ask(operator: &Operator, since_ms: i64) -> Result<Happened, Failure> {
     let found = operator.events(since_ms).await.map_err(|error| trouble::operating(&error))?;
-    let mut events: Vec<Line> = found.events.into_iter().map(Line::from).collect();
-    if let Some(count) = count {
-        events.drain(..events.len().saturating_sub(count));
-    }
+    let events = found.events.into_iter().map(Line::from).collect();
     let silent_nodes = found.silent.iter().map(|node| node.get()).collect();
     Ok(Happened { events, silent_nodes })
+}
+
+/// How many are left out when only the last `count` are wanted.
+fn skipped(events: &[Line], count: Option<usize>) -> usize {
+    count.map_or(0, |count| events.len().saturating_sub(count))
 }
 
 /// Prints each event once, as it is heard of; JSON in a line each.
 async fn follow(operator: &Operator, look: &Look, count: Option<usize>) -> Result<(), Failure> {
     let (mut trouble, mut first) = (Trouble::default(), true);
-    // By id, with their times: those that may be told of again.
+    // By id, with their times: those that may be told of again, also when they were left out.
     let mut printed: BTreeMap<String, i64> = BTreeMap::new();
     loop {
         let newest = printed.values().copied().max().unwrap_or_default();
         let since_ms = newest.saturating_sub(LATE_MS).max(0);
-        let found = ask(operator, since_ms, count.filter(|_| first)).await;
-        if let Some(found) = trouble.unless(found) {
-            first = false;
+        if let Some(found) = trouble.unless(ask(operator, since_ms).await) {
             let new = found.events.into_iter().filter(|event| !printed.contains_key(&event.id));
             let new: Vec<Line> = new.collect();
-            print(look.print.format, &new)?;
+            let told = skipped(&new, count.filter(|_| first));
+            first = false;
+            print(look.print.format, &new[told..])?;
             printed.retain(|_, time_ms| *time_ms >= since_ms);
             printed.extend(new.into_iter().map(|event| (event.id, event.time_ms)));
         }

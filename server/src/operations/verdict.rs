@@ -182,7 +182,7 @@ impl Verdict {
             };
             self.concerns.push(Concern {
                 reason,
-                message: format!("{place}: the replica on node {node}: {words}"),
+                message: format!("{place}: {reason}: the replica on node {node}: {words}"),
                 node: Some(*node),
                 partition: Some((partition.topic.clone(), partition.id.partition.get())),
                 severity: Severity::Alarm,
@@ -371,7 +371,7 @@ mod tests {
         };
         nodes.get_mut(&id(2)).expect("a node").replicas.insert(PLACE, rolled_back);
         let found = told(&nodes, partition(Some(1), &[1, 2, 3]));
-        let message = "orders/2: the replica on node 2: etcd is older";
+        let message = "orders/2: METADATA_ROLLED_BACK: the replica on node 2: etcd is older";
         assert_eq!(found, [("METADATA_ROLLED_BACK", message.to_owned())]);
 
         let mut forced = partition(Some(1), &[1]);
