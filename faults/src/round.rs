@@ -83,8 +83,8 @@ pub(crate) async fn run(
         }
         outcome.problems.push(with_causes(&error));
     }
-    round.heal(cluster, scenario, &mut outcome).await?;
-    round.end(cluster, plan, &mut outcome).await;
+    Box::pin(round.heal(cluster, scenario, &mut outcome)).await?;
+    Box::pin(round.end(cluster, plan, &mut outcome)).await;
     outcome.seconds = began.elapsed().as_secs_f64();
     Ok(outcome)
 }
@@ -112,7 +112,7 @@ impl Round {
         // Whatever is done to so many nodes, each partition keeps a majority.
         let few = scenario.needs.nodes;
         let wanted = [(format!("orders-{number}"), 2, all), (format!("audit-{number}"), 1, few)];
-        let topics = Arc::new(Topics::make(&client, &wanted).await?);
+        let topics = Arc::new(Box::pin(Topics::make(&client, &wanted)).await?);
         let recorder = Arc::new(Recorder::new(topics.partitions.len()));
         let watcher = Watcher::start(&cluster.etcd, &topics, &recorder)?;
         let load = Load::start(&topics, &recorder, &nodes, plan.pace, plan.seed)?;
