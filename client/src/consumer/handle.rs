@@ -415,12 +415,9 @@ mod tests {
     fn cluster() -> ClusterMetadata {
         let node = |id: u32| v1::Node {
             node_id: id,
-            address: format!(
-                "n{id,
-            ..v1::Node::default()
-        }:1"
-            ),
+            address: format!("n{id}:1"),
             shard_addresses: vec![format!("n{id}:2")],
+            ..v1::Node::default()
         };
         let partition = |index: u32, leader: Option<u32>| v1::PartitionMetadata {
             partition: index,
