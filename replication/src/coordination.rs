@@ -250,6 +250,12 @@ impl Coordination {
         (true, self.read_back(read, actions))
     }
 
+    /// Whether a watch shows the store as it was before what is known here. Mostly the watch lags; but the store
+    /// may have been restored from a snapshot, and only a read can tell.
+    pub(crate) fn is_older(&self, observation: &Observation) -> bool {
+        observation.source == ObservationSource::Watch && observation.revision < self.revision
+    }
+
     /// What the present knowledge, from read `read`, says of a transaction that is read back.
     fn read_back(&mut self, read: u64, actions: &mut Actions) -> Option<Resolved> {
         let in_flight = self.in_flight.as_ref()?;

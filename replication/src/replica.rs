@@ -152,6 +152,9 @@ impl Replica {
 
     fn on_observed(&mut self, observation: Observation, actions: &mut Actions) {
         let source = observation.source;
+        if self.local.coordination.is_older(&observation) {
+            self.local.coordination.read(self.local.now, actions);
+        }
         let (news, resolved) = self.local.coordination.observe(observation, actions);
         self.on_resolved(resolved, actions);
         if !news {

@@ -4,22 +4,15 @@
 //! how a record is printed.
 
 mod ends;
+mod partitions;
 mod printer;
 
 use forebay_client::{
-    Client, ConsumeError, ConsumedBatch, Consumer, ConsumerOptions, Event, Offset, PartitionIndex,
-    PartitionStatus, StartAt, SubscribeError, TimestampMs,
+    Client, ConsumeError, ConsumedBatch, Consumer, ConsumerOptions, Event, Offset, SubscribeError,
 };
 
-use self::{ends::Ends, printer::Printer};
-use crate::{
-    arguments::Consume,
-    client::connect,
-    clock,
-    failure::Failure,
-    range::{From, Range, To},
-    trouble,
-};
+use self::{ends::Ends, partitions::Partitions, printer::Printer};
+use crate::{arguments::Consume, client::connect, failure::Failure, trouble};
 
 pub(super) async fn run(consume: Consume) -> Result<(), Failure> {
     let printer = Printer::new(&consume)?;
@@ -37,67 +30,6 @@ pub(super) async fn run(consume: Consume) -> Result<(), Failure> {
     let read = reader.read().await;
     // What was read before something went wrong is printed.
     read.and(reader.printer.flush())
-}
-
-/// The partitions that are read, and what they hold now.
-struct Partitions {
-    now: Vec<PartitionStatus>,
-}
-
-impl Partitions {
-    async fn find(client: &Client, consume: &Consume) -> Result<Self, Failure> {
-        let described = client.admin().describe_topic(&consume.topic).await;
-        let mut now = described.map_err(|error| trouble::describing(&error))?.partitions;
-        let chosen = &consume.partitions;
-        let exists = |one: u32| now.iter().any(|status| status.partition.get() == one);
-        if let Some(unknown) = chosen.iter().find(|one| !exists(**one)) {
-            let (topic, count) = (&consume.topic, now.len());
-            return Err(Failure::error(format!(
-                "{topic} has no partition {unknown}; it has {count}, counted from 0"
-            )));
-        }
-        now.retain(|status| chosen.is_empty() || chosen.contains(&status.partition.get()));
-        Ok(Self { now })
-    }
-
-    fn ends(&self, to: To) -> Ends {
-        match to {
-            To::Never => Ends::Never,
-            To::TodaysEnd => {
-                Ends::at(self.now.iter().map(|status| (status.partition, status.committed)))
-            }
-            To::Offset(end) => {
-                Ends::at(self.now.iter().map(|status| (status.partition, Offset::new(end))))
-            }
-        }
-    }
-
-    /// Where each partition begins.
-    fn starts(&self, range: Range) -> Result<Vec<(PartitionIndex, Option<StartAt>)>, Failure> {
-        let start = |status: &PartitionStatus| {
-            Ok(match range.from {
-                From::Start => StartAt::Earliest,
-                From::End => StartAt::Latest,
-                From::Offset(offset) => StartAt::Offset(Offset::new(offset)),
-                From::AfterStart(count) => {
-                    let Some(offset) = status.earliest.get().checked_add(count) else {
-                        return Err(Failure::usage(format!("no partition has {count} records")));
-                    };
-                    StartAt::Offset(Offset::new(offset))
-                }
-                From::BeforeEnd(count) => {
-                    let before = status.committed.get().saturating_sub(count);
-                    StartAt::Offset(Offset::new(before).max(status.earliest))
-                }
-                From::Ago(ago) => {
-                    let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-                    StartAt::Timestamp(TimestampMs::new(clock::now_ms().saturating_sub(ago)))
-                }
-                From::TimestampMs(time) => StartAt::Timestamp(TimestampMs::new(time)),
-            })
-        };
-        self.now.iter().map(|status| Ok((status.partition, Some(start(status)?)))).collect()
-    }
 }
 
 async fn open(
@@ -187,28 +119,5 @@ fn stopped(error: &ConsumeError) -> Failure {
             .hint("`-o start` begins with the first record that there is, `-o end` with the next one to come.")
         }
         error => trouble::refused(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_behind_the_last_offset_there_can_be_is_refused() {
-        let status = PartitionStatus {
-            partition: PartitionIndex::new(0),
-            earliest: Offset::new(5),
-            committed: Offset::new(9),
-            size_bytes: 0,
-            segments: 1,
-            state: "ok".to_owned(),
-        };
-        let partitions = Partitions { now: vec![status] };
-        let starts =
-            |count| partitions.starts(Range { from: From::AfterStart(count), to: To::Never }).ok();
-        let first = StartAt::Offset(Offset::new(7));
-        assert_eq!(starts(2), Some(vec![(PartitionIndex::new(0), Some(first))]));
-        assert_eq!(starts(u64::MAX), None);
     }
 }

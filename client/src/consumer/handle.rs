@@ -213,7 +213,11 @@ impl Consumer {
         self.unplaced.retain(|partition| {
             let known = topic.partitions.iter().find(|one| one.partition == *partition);
             let own = known.and_then(|one| source(cluster, one, read_from, turn));
-            let Some(address) = fallback.clone().or(own) else { return true };
+            // One that is asked already is not asked a second time beside that.
+            let other = fallback.clone().filter(|(address, _)| {
+                own.as_ref().is_none_or(|(own_address, _)| address != own_address)
+            });
+            let Some(address) = other.or(own) else { return true };
             by_address.entry(address).or_default().push(*partition);
             false
         });

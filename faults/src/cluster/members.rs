@@ -40,7 +40,7 @@ pub(crate) struct Cluster {
 }
 
 /// Small, and with everything that happens after a while happening soon.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("FOREBAY_NODE__SHARDS", "2"),
     ("FOREBAY_NODE__DRAIN_TIMEOUT", "3s"),
     ("FOREBAY_STORAGE__MEMORY_PER_SHARD", "64MiB"),
@@ -49,6 +49,7 @@ const SETTINGS: [(&str, &str); 9] = [
     ("FOREBAY_TOPICS__SEGMENT_SIZE", "16MiB"),
     ("FOREBAY_CLUSTER__ETCD__LEASE_TTL", "2s"),
     ("FOREBAY_CLUSTER__ETCD__REQUEST_TIMEOUT", "1s"),
+    ("FOREBAY_FAULTS__ENABLED", "true"),
     ("FOREBAY_LOG__FORMAT", "text"),
 ];
 
@@ -121,7 +122,12 @@ impl Cluster {
     /// Runs a command of `forebay cluster` as an operator does.
     pub(crate) fn operate(&self, arguments: &[&str]) -> Result<(), RigError> {
         let endpoints: Vec<&str> = self.nodes.iter().map(Node::address).collect();
-        let endpoint = format!("--endpoint={}", endpoints.join(","));
+        self.operate_at(&endpoints.join(","), arguments)
+    }
+
+    /// The same by way of certain nodes alone.
+    pub(crate) fn operate_at(&self, endpoints: &str, arguments: &[&str]) -> Result<(), RigError> {
+        let endpoint = format!("--endpoint={endpoints}");
         let line = [&["cluster"], arguments, &[&*endpoint]].concat();
         let done = run(&self.program.to_string_lossy(), &line);
         done.map(drop).map_err(RigError::at("an operator's command failed"))

@@ -209,6 +209,10 @@ impl<'a> Performer<'a> {
             Step::EmptyDisk(role) => self.node(role)?.disk()?.empty().map_err(failed())?,
             Step::BreakDisk(role) => self.node(role)?.disk()?.break_down().map_err(failed())?,
             Step::RepairDisk(role) => self.node(role)?.disk()?.repair().map_err(failed())?,
+            Step::FailFsync(role) => {
+                let address = self.node(role)?.address().to_owned();
+                self.cluster.operate_at(&address, &["fault", "fsync", "--count", "1"])?;
+            }
             _ => {}
         }
         Ok(())

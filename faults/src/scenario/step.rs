@@ -69,6 +69,8 @@ pub(crate) enum Step {
     BreakDisk(Role),
     /// The disk of a node, which is down, is whole again.
     RepairDisk(Role),
+    /// The next fsync of a node fails.
+    FailFsync(Role),
     /// Waits until another node leads what this one led.
     UntilAnotherLeads(Role),
     /// Waits until in each partition a write that was sent later is committed.
@@ -105,6 +107,7 @@ impl Step {
             Self::Flip(_) => "byte flipped",
             Self::FillDisk(_) => "disk full",
             Self::BreakDisk(_) => "disk fails",
+            Self::FailFsync(_) => "fsync fails",
             _ => return None,
         })
     }

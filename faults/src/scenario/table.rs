@@ -4,9 +4,9 @@
 use super::step::Role::{Follower, Leader, OtherFollower};
 use super::step::Side::{Etcd, Only, Others};
 use super::step::Step::{
-    BreakDisk, CompactEtcd, ConfirmMetadata, Cut, EmptyDisk, FillDisk, Flip, Kill, KillAll,
-    KillEtcd, Mend, Pause, Recast, RepairDisk, RestoreSnapshot, Resume, RevokeLease, SaveSnapshot,
-    StartEtcd, StartStopped, Stop, UntilAcknowledged, UntilAnotherLeads, UntilBehind,
+    BreakDisk, CompactEtcd, ConfirmMetadata, Cut, EmptyDisk, FailFsync, FillDisk, Flip, Kill,
+    KillAll, KillEtcd, Mend, Pause, Recast, RepairDisk, RestoreSnapshot, Resume, RevokeLease,
+    SaveSnapshot, StartEtcd, StartStopped, Stop, UntilAcknowledged, UntilAnotherLeads, UntilBehind,
     UntilCaughtUp, UntilEnded, UntilRefused, UntilWritten, Wipe,
 };
 use super::step::{Needs, Scenario, Step};
@@ -30,7 +30,7 @@ const fn scenario(
     Scenario { name, claim, needs, steps, ends_read_only: false }
 }
 
-pub(crate) const SCENARIOS: [Scenario; 23] = [
+pub(crate) const SCENARIOS: [Scenario; 24] = [
     scenario(
         "leader-killed",
         "a leader that is killed loses nothing acknowledged, and another takes over",
@@ -231,6 +231,12 @@ pub(crate) const SCENARIOS: [Scenario; 23] = [
             StartStopped,
             UntilCaughtUp,
         ],
+    ),
+    scenario(
+        "leader-fsync-fails",
+        "a leader whose fsync fails ends rather than try it again, and another takes over",
+        Needs { command: Some("fault"), ..THREE },
+        &[FailFsync(Leader), UntilEnded(Leader), UntilWritten, StartStopped, UntilCaughtUp],
     ),
     scenario(
         "rolling-restart",

@@ -297,3 +297,20 @@ fn transfer_that_the_watch_tells_of_first_is_done_and_not_given_up() {
     script.settle();
     assert!(script.world.told.contains(&Told::Command(Token(100), Ok(()))));
 }
+
+/// R2: followers look by themselves again and again. A leader goes by the watch.
+#[test]
+fn leader_whose_key_is_in_the_snapshot_stops_too_when_metadata_go_back() {
+    let mut script = Script::three(Config::default());
+    let snapshot = script.world.store.clone();
+    // n3 leaves the in-sync set.
+    script.isolate(3);
+    script.pass(20_000);
+    assert_ne!(script.world.store.state, snapshot.state);
+    script.world.store = snapshot;
+    let seen = script.world.store.observe(ObservationSource::Watch);
+    script.world.handle(id(1), Event::Observed(Box::new(seen)));
+    script.settle();
+    script.propose(1, 5, WriteConcern::Quorum);
+    assert_eq!(refused(&script, 5), Some(WriteRefusal::MetadataRolledBack));
+}
