@@ -41,6 +41,11 @@ impl Local {
         self.saw_state_version(version, actions);
     }
 
+    /// The version of the state that is remembered; 0 when there is none.
+    pub(crate) fn remembered_version(&self) -> u64 {
+        self.remembered.state.as_ref().map_or(0, |state| state.version)
+    }
+
     /// Takes note of a version of the state that somebody has seen. One that is newer than what is known
     /// here is read at once.
     pub(crate) fn saw_state_version(&mut self, version: u64, actions: &mut Actions) {

@@ -121,6 +121,12 @@ impl Replica {
         self.local.coordination.state()
     }
 
+    /// The version of the newest state that this very replica has seen, and would have an operator confirm (R2);
+    /// 0 when it remembers none. It may have heard of newer ones.
+    pub fn remembered_version(&self) -> u64 {
+        self.local.remembered_version()
+    }
+
     /// Whether an alarm has taken it out of service.
     pub fn is_halted(&self) -> bool {
         self.local.is_halted()

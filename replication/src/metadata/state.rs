@@ -201,6 +201,8 @@ impl PartitionState {
         next.replicas = vec![leader];
         next.next = None;
         next.isr = vec![leader.node];
+        // It may have been a further copy.
+        next.copies.retain(|node| *node != leader.node);
         next
     }
 
