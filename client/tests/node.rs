@@ -28,11 +28,10 @@ impl Served {
         let mut config = Config::default();
         config.node.data = data.path().join("data");
         config.node.shards = ShardCount::Fixed(shards);
-        config.network.listen = Address::new("127.0.0.1", 0);
+        config.network.listen = Address::new("127.0.0.1", ports(shards));
         config.network.http = Address::new("127.0.0.1", 0);
         config.storage.disk_reserve = ByteSize::new(0);
         let node = Node::start(config.clone()).expect("it starts");
-        config.network.listen = node.addresses().grpc.into();
         Self { node: Some(node), config, _data: data }
     }
 
@@ -52,6 +51,23 @@ impl Served {
     async fn client(&self) -> Client {
         Client::connect([self.config.network.listen.to_string()]).await.expect("it answers")
     }
+}
+
+/// The first of as many free ports in a row as a node takes, below those that outgoing connections get: it is to be
+/// free when the node starts again. Each test has a process, and so a place to look from, of its own.
+fn ports(shards: u32) -> u16 {
+    const FIRST: u32 = 10_000;
+    const PLACES: u32 = 900;
+    const PER_NODE: u32 = 10;
+    assert!(shards < PER_NODE);
+    let is_free = |port: u32| {
+        u16::try_from(port)
+            .is_ok_and(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
+    };
+    let places = (0..PLACES).map(|turn| (std::process::id() + turn) % PLACES);
+    let mut firsts = places.map(|place| FIRST + place * PER_NODE);
+    let first = firsts.find(|first| (*first..=first + shards).all(is_free)).expect("free ports");
+    u16::try_from(first).expect("a port")
 }
 
 async fn produce(client: &Client, topic: &str, count: u64) {

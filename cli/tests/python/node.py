@@ -1,7 +1,9 @@
 """Real `forebay serve` processes for the tests in this folder, and stubs made from the .proto files."""
 
+import contextlib
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -28,13 +30,11 @@ def make_stubs():
 
 
 def free_ports(count):
-    """The first of `count` neighbouring ports of which none is in use."""
+    """The first of `count` neighbouring ports of which none is in use, below those that outgoing connections get."""
     while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
+        port = random.randrange(14_000, 19_900)
+        sockets = []
         try:
-            sockets = []
             for number in range(port, port + count):
                 sockets.append(socket.create_server(("127.0.0.1", number)))
             return port
@@ -115,21 +115,27 @@ class Cluster:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.nodes = {
-            number: Node(
-                f"python-node-{number}",
-                {
-                    "FOREBAY_NODE__ID": str(number),
-                    "FOREBAY_CLUSTER__ETCD__ENDPOINTS": client,
-                    "FOREBAY_CLUSTER__ETCD__LEASE_TTL": "2s",
-                },
-            )
-            for number in range(1, count + 1)
-        }
+        self.nodes = {}
+        try:
+            for number in range(1, count + 1):
+                self.nodes[number] = Node(
+                    f"python-node-{number}",
+                    {
+                        "FOREBAY_NODE__ID": str(number),
+                        "FOREBAY_CLUSTER__ETCD__ENDPOINTS": client,
+                        "FOREBAY_CLUSTER__ETCD__LEASE_TTL": "4s",
+                    },
+                )
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self):
-        for node in self.nodes.values():
-            node.stop()
-        self._etcd.kill()
-        self._etcd.wait(timeout=DEADLINE_S)
-        self._data.cleanup()
+        try:
+            with contextlib.ExitStack() as stack:
+                for node in self.nodes.values():
+                    stack.callback(node.stop)
+        finally:
+            self._etcd.kill()
+            self._etcd.wait(timeout=DEADLINE_S)
+            self._data.cleanup()

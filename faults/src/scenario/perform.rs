@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How often is looked whether all nodes run, meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Between two attempts of an operator.
+const POLL: Duration = Duration::from_millis(200);
+
 /// Who plays which part.
 #[derive(Debug, Clone, Copy)]
 struct Cast {
@@ -185,12 +188,27 @@ impl<'a> Performer<'a> {
                 for place in 0..self.topics.partitions.len() {
                     let index = self.topics.partitions[place].index;
                     let name = format!("{}/{index}", self.topics.of(place).name);
-                    self.cluster.operate(&["confirm-metadata", &name])?;
+                    self.confirm_metadata(&name).await?;
                 }
             }
             disk => self.act_on_disk(disk)?,
         }
         Ok(())
+    }
+
+    /// There is nothing to confirm before a replica has found that the metadata went back.
+    async fn confirm_metadata(&self, partition: &str) -> Result<(), RigError> {
+        let mut last = None;
+        let confirmed = async {
+            while let Err(error) = self.cluster.operate(&["confirm-metadata", partition]) {
+                last = Some(error);
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, confirmed).await {
+            Ok(()) => Ok(()),
+            Err(elapsed) => Err(last.unwrap_or_else(|| RigError::at("never asked")(elapsed))),
+        }
     }
 
     fn act_on_disk(&mut self, step: Step) -> Result<(), RigError> {
