@@ -234,7 +234,7 @@ async fn self_test(course: &Course, interrupt: &Interrupt) -> Result<u8, RigErro
     run_all(&[FORGETFUL_MAJORITY], course, interrupt, |_, verdict| {
         match verdict {
             Verdict::Judged(outcome) => {
-                noticed = outcome.violations > 0;
+                noticed = outcome.losses > 0;
                 let first = outcome.problems.first().map(String::as_str);
                 say(first.unwrap_or("nothing was noticed"));
             }

@@ -28,6 +28,7 @@ mod scenario;
 mod seed;
 mod self_test;
 mod soak;
+mod strays;
 mod workload;
 
 fn main() -> std::process::ExitCode {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_checker::Event;
+use forebay_checker::{Event, Invariant, Violation};
 use forebay_client::Client;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use crate::judgement::{ended, judge, write_history};
 use crate::observe::{States, Watcher, all_caught_up, final_replicas};
 use crate::scenario::{Performer, Scenario};
 use crate::seed::Dice;
+use crate::strays::strays;
 use crate::workload::{Counts, Load, Recorder, Topics};
 
 /// From the healing on, everything has to be caught up within this time (I10).
@@ -57,6 +58,8 @@ pub(crate) struct Outcome {
     pub(crate) steps: Vec<String>,
     pub(crate) seconds: f64,
     pub(crate) violations: usize,
+    /// Those of them that say that something acknowledged is lost (I1).
+    pub(crate) losses: usize,
     /// Violations and whatever else should not be, in words.
     pub(crate) problems: Vec<String>,
 }
@@ -171,7 +174,8 @@ impl Round {
         make_whole(cluster).await?;
         outcome.note(&self.recorder, "whole");
         if scenario.ends_read_only {
-            self.load.stop_producers(Duration::ZERO).await;
+            // Some are refused for ever, which is what is wanted.
+            let _answered = self.load.stop_producers(Duration::ZERO).await;
             return Ok(());
         }
         self.recorder.push_everywhere(&Event::Healed);
@@ -184,7 +188,9 @@ impl Round {
             outcome.problems.push(late.to_string());
         }
         outcome.note(&self.recorder, "written");
-        self.load.stop_producers(patience).await;
+        if !self.load.stop_producers(patience).await {
+            outcome.problems.push(format!("what was sent is not all answered within {patience:?}"));
+        }
         outcome.note(&self.recorder, "producers have stopped");
         let level = all_caught_up(&self.nodes, &self.topics, self.states(), patience);
         let level = level.await;
@@ -222,10 +228,16 @@ impl Round {
             counts.add(seen.counts);
             let judged = judge(seen, self.states().of(place));
             outcome.violations += judged.violations.len();
+            let is_loss = |violation: &&Violation| violation.invariant == Invariant::I1;
+            outcome.losses += judged.violations.iter().filter(is_loss).count();
             let name =
                 format!("{}/{}", self.topics.of(place).name, self.topics.partitions[place].index);
             let told = judged.violations.iter().take(VIOLATIONS_TOLD);
             outcome.problems.extend(told.map(|violation| format!("{name}: {violation}")));
+            let strays = strays(&judged.history);
+            outcome.problems.extend(
+                strays.iter().take(VIOLATIONS_TOLD).map(|stray| format!("{name}: {stray}")),
+            );
             let failed = !judged.violations.is_empty() || !outcome.problems.is_empty();
             if failed && let Err(error) = keep(&plan.folder, &name, &judged.history) {
                 outcome.problems.push(format!("the history of {name} cannot be kept: {error}"));

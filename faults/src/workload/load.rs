@@ -129,13 +129,16 @@ impl Load {
         Ok(Self { producers: (stop_producers, producers), readers: (stop_readers, readers) })
     }
 
-    /// Producers send nothing more; waits until what they sent is answered, and gives it up after `patience`.
-    pub(crate) async fn stop_producers(&mut self, patience: Duration) {
+    /// Producers send nothing more; waits until what they sent is answered, and gives it up after `patience`. Whether
+    /// all was answered.
+    pub(crate) async fn stop_producers(&mut self, patience: Duration) -> bool {
         self.producers.0.send_replace(Stage::Over);
         let all = async { while self.producers.1.join_next().await.is_some() {} };
-        if tokio::time::timeout(patience, all).await.is_err() {
+        let answered = tokio::time::timeout(patience, all).await.is_ok();
+        if !answered {
             self.producers.1.shutdown().await;
         }
+        answered
     }
 
     /// Consumers read no more.
