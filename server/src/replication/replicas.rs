@@ -199,7 +199,7 @@ impl Replicas {
             let done = answer.unwrap_or(Err(CommandRefusal::GivenUp)).map_err(OrderError::from);
             let late = clock::boottime().ms_since(given_at) >= ORDER_PATIENCE_MS;
             match done {
-                Err(error) if error.passes() && !late => net::sleep(ORDER_RETRY).await,
+                Err(error) if error.passes(order) && !late => net::sleep(ORDER_RETRY).await,
                 done => return done,
             }
         }
