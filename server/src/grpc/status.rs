@@ -338,6 +338,7 @@ impl From<OrderError> for Failure {
             OrderError::NothingToConfirm => is(Code::FailedPrecondition, "NOTHING_TO_CONFIRM"),
             OrderError::MetadataChanged => is(Code::Aborted, "METADATA_CHANGED").retry(),
             OrderError::GivenUp => is(Code::Unavailable, "GIVEN_UP").retry(),
+            OrderError::Unknown => is(Code::Unknown, "INDETERMINATE"),
         }
     }
 }
