@@ -210,12 +210,9 @@ async fn ask_once(
 ) {
     let led: BTreeMap<u32, (PartitionId, Destination)> = left
         .iter()
-        .filter_map(|id| {
-            Some((id.partition.get(), (*id, Destination::of_leader(services, *id)?)))
-        })
+        .filter_map(|id| Some((id.partition.get(), (*id, Destination::of_leader(services, *id)?))))
         .collect();
-    let nodes: BTreeMap<NodeId, Destination> =
-        led.values().map(|(_, to)| (to.node, *to)).collect();
+    let nodes: BTreeMap<NodeId, Destination> = led.values().map(|(_, to)| (to.node, *to)).collect();
     let request = v1::DescribeTopicRequest { name: served.topic.name.to_string() };
     let asked = nodes.into_values().map(async |to| {
         let answer =
@@ -227,8 +224,7 @@ async fn ask_once(
         for status in answer.into_iter().flat_map(|answer| answer.partitions) {
             let at = status.partition as usize;
             let asked = led.get(&status.partition).filter(|(_, to)| to.node == node);
-            if let (Some((id, _)), Some(place)) = (asked, partitions.get_mut(at))
-            {
+            if let (Some((id, _)), Some(place)) = (asked, partitions.get_mut(at)) {
                 left.remove(id);
                 *place = status;
             }

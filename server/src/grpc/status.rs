@@ -18,7 +18,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::config::TopicSettingError;
 use crate::leadership::{CreateTopicError, DeleteTopicError};
-use crate::operations::{OrderError, PeerError};
+use crate::operations::{NewestError, OrderError, PeerError};
 
 /// Domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "forebay";
@@ -343,11 +343,29 @@ impl From<OrderError> for Failure {
     }
 }
 
+impl From<NewestError> for Failure {
+    fn from(error: NewestError) -> Self {
+        match &error {
+            NewestError::NothingToConfirm { .. } => {
+                Self::new(Code::FailedPrecondition, "NOTHING_TO_CONFIRM", &error)
+            }
+            NewestError::Forgotten { seen, remembered, .. } => {
+                Self::new(Code::FailedPrecondition, "NEWEST_NOT_REMEMBERED", &error)
+                    .with("seen", seen)
+                    .with("remembered", remembered)
+            }
+        }
+    }
+}
+
 impl From<PeerError> for Failure {
     fn from(error: PeerError) -> Self {
         match &error {
             PeerError::Silent(node) => {
                 Self::new(Code::Unavailable, "NODE_SILENT", &error).with("node", node).retry()
+            }
+            PeerError::Unanswered(node) => {
+                Self::new(Code::Unknown, "INDETERMINATE", &error).with("node", node)
             }
             PeerError::Refused(status) => Self::new(status.code(), "NODE_REFUSED", &error),
         }

@@ -41,7 +41,9 @@ pub(crate) enum OrderError {
     MetadataChanged,
     #[error("it took too long and was given up, or this node stopped leading on the way")]
     GivenUp,
-    #[error("it took too long; it may have been done, or may be done yet: look before you repeat it")]
+    #[error(
+        "it took too long; it may have been done, or may be done yet: look before you repeat it"
+    )]
     Unknown,
 }
 

@@ -476,6 +476,7 @@ impl Driver {
                 durable: replica.durable().end,
                 committed: replica.committed(),
                 state_version: state.map_or(0, |state| state.version),
+                remembered_version: replica.remembered_version(),
                 voters: state.map_or(0, |state| state.replicas.len()),
                 in_sync: state.map_or(0, |state| state.isr.len()),
                 unclean: state.and_then(|state| state.unclean.last().copied()),
