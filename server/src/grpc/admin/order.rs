@@ -14,13 +14,21 @@ use crate::grpc::carry::Carrying;
 use crate::grpc::services::Services;
 use crate::grpc::status::{Failure, Refusal};
 use crate::net;
-use crate::operations::{ORDER_PATIENCE, Order, OrderError, PeerError, remembers_newest};
+use crate::operations::{
+    NewestError, ORDER_PATIENCE, Order, OrderError, PeerError, remembers_newest,
+};
 
 /// How long is waited for a leader that is being elected, in milliseconds,
 const TAKE_OVER_PATIENCE_MS: u64 = 5_000;
 
 /// and how often it is looked for.
 const TAKE_OVER_LOOK: Duration = Duration::from_millis(10);
+
+/// How long is waited for a replica to notice that the metadata went back, in milliseconds,
+const NOTICE_PATIENCE_MS: u64 = 5_000;
+
+/// and how often all are asked.
+const NOTICE_LOOK: Duration = Duration::from_millis(500);
 
 /// How long a replica on this node may take to carry out an order, the time that it is tried again included.
 const ORDER_WITHIN: Duration = Duration::from_secs(12);
@@ -169,11 +177,7 @@ pub(super) async fn confirm_metadata(
     let partition = partition(services, &request.topic, request.partition)?;
     let node = match request.node_id {
         Some(node) => NodeId::new(node),
-        None => {
-            let Findings { nodes, .. } = findings::gather(services).await;
-            let holders = services.leaders.of(partition).replicas;
-            remembers_newest(&nodes, partition, &holders)?
-        }
+        None => newest(services, partition).await?,
     };
     if node != services.facts.node.id {
         if came == Came::FromNode {
@@ -192,6 +196,21 @@ pub(super) async fn confirm_metadata(
     let replica = status::own_replica(services, partition).await.ok_or(OrderError::NotHere)?;
     let state_version = replica.state_version;
     Ok(v1::ConfirmMetadataResponse { node_id: node.get(), state_version })
+}
+
+/// The node that remembers the newest state. Replicas notice one after the other that the metadata went back.
+async fn newest(services: &Services, partition: PartitionId) -> Result<NodeId, NewestError> {
+    let since = clock::boottime();
+    loop {
+        let Findings { nodes, .. } = findings::gather(services).await;
+        let holders = services.leaders.of(partition).replicas;
+        let found = remembers_newest(&nodes, partition, &holders);
+        let late = clock::boottime().ms_since(since) >= NOTICE_PATIENCE_MS;
+        match found {
+            Err(NewestError::Forgotten { .. }) if !late => net::sleep(NOTICE_LOOK).await,
+            found => return found,
+        }
+    }
 }
 
 /// Has the replica on this node carry out an order.
