@@ -41,6 +41,11 @@ impl<T> Reply<T> {
         // The channel has room for the one answer, so this fails only when nobody waits.
         self.0.try_send(answer).ok();
     }
+
+    /// Whether anybody waits for it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.0.is_closed()
+    }
 }
 
 /// What a shard asks of the control thread.

@@ -2,12 +2,14 @@
 //! what the shards have to say.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_channel::Receiver;
 use forebay_engine::{ShardIndex, ShardMetrics, shard_of};
 use forebay_format::{CleanEntry, NodeId, TopicId};
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, join_all, pending};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::bridge::{
@@ -72,22 +74,39 @@ impl<C: Coordinator> Control<C> {
         }
     }
 
-    /// Waits until other nodes count on this one.
-    pub(crate) async fn joined(&self) {
-        self.coordinator.joined().await;
+    /// Serves until other nodes count on this one: those who have connected already are not to wait for that.
+    ///
+    /// # Errors
+    /// A shard has failed.
+    pub(crate) async fn joined(&mut self) -> Result<(), ShardFailed> {
+        let joined = self.coordinator.joined();
+        self.serve_until(joined).await
     }
 
     /// Serves until a shard fails.
     pub(crate) async fn serve(&mut self) -> ShardFailed {
+        match self.serve_until(pending::<Infallible>()).await {
+            Err(failed) => failed,
+            Ok(never) => match never {},
+        }
+    }
+
+    /// Serves until something has happened. What was begun is brought to its end first.
+    async fn serve_until<T>(
+        &mut self,
+        happened: impl Future<Output = T>,
+    ) -> Result<T, ShardFailed> {
+        let mut happened = pin!(happened);
         loop {
             tokio::select! {
                 Ok(request) = self.requests.recv() => self.answer(request).await,
                 Some(topic) = self.removals.next() => self.removed(topic).await,
                 change = self.coordinator.changed() => self.follow(change).await,
-                event = next_event(&self.events) => match event {
-                    Err(failed) => return failed,
-                    Ok((shard, _)) => tracing::debug!(%shard, "unexpected event"),
-                },
+                event = next_event(&self.events) => {
+                    let (shard, _) = event?;
+                    tracing::debug!(%shard, "unexpected event");
+                }
+                result = &mut happened => return Ok(result),
             }
         }
     }

@@ -149,7 +149,7 @@ impl Serving {
         });
         let http = tokio::spawn(ports.http.serve(http));
         listen(control.shards(), ports.shared.into_iter().zip(ports.own)).await?;
-        control.joined().await;
+        control.joined().await?;
         health.serving().await;
         readiness.ready();
         Ok(Self {

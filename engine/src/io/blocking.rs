@@ -21,16 +21,33 @@ thread_local! {
     static UNDER_WAY: Rc<UnderWay> = Rc::default();
 }
 
+/// Counts one piece of work for as long as it lives. Also when the work panics: a shard that stops must not wait
+/// for it for ever.
+struct Counted(Rc<UnderWay>);
+
+impl Counted {
+    fn begin() -> Self {
+        let under_way = UNDER_WAY.with(Rc::clone);
+        under_way.count.update(|count| count + 1);
+        Self(under_way)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.count.update(|count| count - 1);
+        self.0.ended.raise();
+    }
+}
+
 /// Does this on another thread. Dropping the future leaves it alone.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let under_way = UNDER_WAY.with(Rc::clone);
-    under_way.count.update(|count| count + 1);
+    let counted = Counted::begin();
     run_to_end(async move {
         let done = glommio::executor().spawn_blocking(work).await;
-        under_way.count.update(|count| count - 1);
-        under_way.ended.raise();
+        drop(counted);
         done
     })
     .await

@@ -36,7 +36,8 @@ impl Faults {
     /// # Errors
     /// There are too many already.
     pub(crate) fn inject(&self, spec: FaultSpec) -> Result<Fault, InjectError> {
-        let fault = self.change(|plan| plan.inject(spec))?;
+        let syncs = forebay_engine::syncs_to_fail();
+        let fault = self.change(|plan| plan.inject(spec, syncs))?;
         if let FaultKind::Fsync = spec.kind {
             forebay_engine::fail_syncs(spec.count);
         }

@@ -103,8 +103,14 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Adds a fault. When there are many, the oldest that is over is forgotten.
-    pub(super) fn inject(&mut self, spec: FaultSpec) -> Result<Fault, InjectError> {
+    /// Adds a fault. When there are many, the oldest that is over is forgotten. Of the calls of fdatasync that
+    /// were to fail before, so many are to come.
+    pub(super) fn inject(
+        &mut self,
+        spec: FaultSpec,
+        syncs_left: u32,
+    ) -> Result<Fault, InjectError> {
+        self.count_syncs(syncs_left);
         if self.faults.len() >= FAULTS_MAX {
             let over = self.faults.iter().position(|fault| fault.left == 0).ok_or(InjectError)?;
             self.faults.remove(over);
@@ -116,7 +122,12 @@ impl Plan {
     }
 
     /// All of them; of the calls of fdatasync that were to fail, so many are to come.
-    pub(super) fn list(&mut self, mut syncs_left: u32) -> Vec<Fault> {
+    pub(super) fn list(&mut self, syncs_left: u32) -> Vec<Fault> {
+        self.count_syncs(syncs_left);
+        self.faults.clone()
+    }
+
+    fn count_syncs(&mut self, mut syncs_left: u32) {
         // The newest first: they add up at the engine.
         for fault in self.faults.iter_mut().rev() {
             if fault.spec.kind == FaultKind::Fsync {
@@ -124,7 +135,6 @@ impl Plan {
                 syncs_left -= fault.left;
             }
         }
-        self.faults.clone()
     }
 
     /// Forgets all of them; says how many there were.
@@ -179,7 +189,7 @@ mod tests {
             (Directions::Both, ONE, Way::In, Pass),
         ] {
             let mut plan = Plan::default();
-            plan.inject(drops(directions, 9)).expect("room");
+            plan.inject(drops(directions, 9), 0).expect("room");
             assert_eq!(plan.decide(peer, way), expected, "{directions:?} {peer} {way:?}");
         }
     }
@@ -189,8 +199,8 @@ mod tests {
         let mut plan = Plan::default();
         let by = Duration::from_millis(50);
         let delay = FaultKind::Delay { peer: TWO, directions: Directions::Out, by };
-        plan.inject(drops(Directions::Out, 2)).expect("room");
-        plan.inject(FaultSpec { kind: delay, count: 1 }).expect("room");
+        plan.inject(drops(Directions::Out, 2), 0).expect("room");
+        plan.inject(FaultSpec { kind: delay, count: 1 }, 0).expect("room");
         let effects: Vec<_> = (0..4).map(|_| plan.decide(TWO, Way::Out)).collect();
         assert_eq!(
             effects,
@@ -203,13 +213,13 @@ mod tests {
     #[test]
     fn pause_keeps_back_until_its_last_message_or_until_it_is_cleared() {
         let mut plan = Plan::default();
-        let fault = plan.inject(pauses(2)).expect("room").id;
+        let fault = plan.inject(pauses(2), 0).expect("room").id;
         assert_eq!(plan.decide(TWO, Way::Out), Effect::KeepBack(fault));
         assert!(plan.keeps_back(fault));
         assert_eq!(plan.decide(TWO, Way::In), Effect::KeepBack(fault));
         assert!(!plan.keeps_back(fault), "all are there");
 
-        let fault = plan.inject(pauses(2)).expect("room").id;
+        let fault = plan.inject(pauses(2), 0).expect("room").id;
         assert_eq!(plan.decide(TWO, Way::Out), Effect::KeepBack(fault));
         assert_eq!(plan.clear(), 2);
         assert!(!plan.keeps_back(fault));
@@ -220,7 +230,7 @@ mod tests {
     fn calls_of_fdatasync_that_are_to_fail_are_counted_by_the_engine() {
         let mut plan = Plan::default();
         for count in [2, 3] {
-            plan.inject(FaultSpec { kind: FaultKind::Fsync, count }).expect("room");
+            plan.inject(FaultSpec { kind: FaultKind::Fsync, count }, 0).expect("room");
         }
         for (to_come, expected) in [(5, [2, 3]), (4, [1, 3]), (1, [0, 1]), (0, [0, 0])] {
             let left: Vec<_> = plan.list(to_come).iter().map(|fault| fault.left).collect();
@@ -233,11 +243,23 @@ mod tests {
     fn those_that_are_over_make_room_for_others() {
         let mut plan = Plan::default();
         for _ in 0..FAULTS_MAX {
-            plan.inject(drops(Directions::Out, 1)).expect("room");
+            plan.inject(drops(Directions::Out, 1), 0).expect("room");
         }
-        assert_eq!(plan.inject(pauses(1)), Err(InjectError));
+        assert_eq!(plan.inject(pauses(1), 0), Err(InjectError));
         assert_eq!(plan.decide(TWO, Way::Out), Effect::Drop);
-        assert_eq!(plan.inject(pauses(1)).expect("room").id, FAULTS_MAX as u64 + 1);
+        assert_eq!(plan.inject(pauses(1), 0).expect("room").id, FAULTS_MAX as u64 + 1);
         assert_eq!(plan.list(0).len(), FAULTS_MAX);
+    }
+    #[test]
+    fn calls_of_fdatasync_that_have_failed_make_room_for_others_though_nobody_has_looked() {
+        let mut plan = Plan::default();
+        let fsync = FaultSpec { kind: FaultKind::Fsync, count: 1 };
+        for earlier in 0..FAULTS_MAX {
+            let to_come = u32::try_from(earlier).expect("few");
+            plan.inject(fsync, to_come).expect("room");
+        }
+        let to_come = u32::try_from(FAULTS_MAX).expect("few");
+        assert_eq!(plan.inject(fsync, to_come), Err(InjectError));
+        assert_eq!(plan.inject(fsync, 0).expect("room").id, FAULTS_MAX as u64 + 1);
     }
 }

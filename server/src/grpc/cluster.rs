@@ -208,9 +208,11 @@ async fn ask_once(
     partitions: &mut [v1::PartitionStatus],
     left: &mut BTreeSet<PartitionId>,
 ) {
-    let led: Vec<_> =
-        left.iter().filter_map(|id| Some((*id, Destination::of_leader(services, *id)?))).collect();
-    let nodes: BTreeMap<NodeId, Destination> = led.iter().map(|(_, to)| (to.node, *to)).collect();
+    let led: BTreeMap<u32, (PartitionId, Destination)> = left
+        .iter()
+        .filter_map(|id| Some((id.partition.get(), (*id, Destination::of_leader(services, *id)?))))
+        .collect();
+    let nodes: BTreeMap<NodeId, Destination> = led.values().map(|(_, to)| (to.node, *to)).collect();
     let request = v1::DescribeTopicRequest { name: served.topic.name.to_string() };
     let asked = nodes.into_values().map(async |to| {
         let answer =
@@ -221,11 +223,8 @@ async fn ask_once(
     while let Some((node, answer)) = asked.next().await {
         for status in answer.into_iter().flat_map(|answer| answer.partitions) {
             let at = status.partition as usize;
-            let is_led = |(id, to): &&(PartitionId, Destination)| {
-                to.node == node && id.partition.get() == status.partition
-            };
-            if let (Some((id, _)), Some(place)) = (led.iter().find(is_led), partitions.get_mut(at))
-            {
+            let asked = led.get(&status.partition).filter(|(_, to)| to.node == node);
+            if let (Some((id, _)), Some(place)) = (asked, partitions.get_mut(at)) {
                 left.remove(id);
                 *place = status;
             }

@@ -18,7 +18,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::config::TopicSettingError;
 use crate::leadership::{CreateTopicError, DeleteTopicError};
-use crate::operations::{OrderError, PeerError};
+use crate::operations::{NewestError, OrderError, PeerError};
 
 /// Domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "forebay";
@@ -338,6 +338,22 @@ impl From<OrderError> for Failure {
             OrderError::NothingToConfirm => is(Code::FailedPrecondition, "NOTHING_TO_CONFIRM"),
             OrderError::MetadataChanged => is(Code::Aborted, "METADATA_CHANGED").retry(),
             OrderError::GivenUp => is(Code::Unavailable, "GIVEN_UP").retry(),
+            OrderError::Unknown => is(Code::Unknown, "INDETERMINATE"),
+        }
+    }
+}
+
+impl From<NewestError> for Failure {
+    fn from(error: NewestError) -> Self {
+        match &error {
+            NewestError::NothingToConfirm { .. } => {
+                Self::new(Code::FailedPrecondition, "NOTHING_TO_CONFIRM", &error)
+            }
+            NewestError::Forgotten { seen, remembered, .. } => {
+                Self::new(Code::FailedPrecondition, "NEWEST_NOT_REMEMBERED", &error)
+                    .with("seen", seen)
+                    .with("remembered", remembered)
+            }
         }
     }
 }
@@ -347,6 +363,9 @@ impl From<PeerError> for Failure {
         match &error {
             PeerError::Silent(node) => {
                 Self::new(Code::Unavailable, "NODE_SILENT", &error).with("node", node).retry()
+            }
+            PeerError::Unanswered(node) => {
+                Self::new(Code::Unknown, "INDETERMINATE", &error).with("node", node)
             }
             PeerError::Refused(status) => Self::new(status.code(), "NODE_REFUSED", &error),
         }

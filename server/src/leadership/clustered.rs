@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_format::{PartitionId, PartitionIndex, TopicId, TopicName};
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 
 use super::coordinator::{
@@ -106,8 +107,8 @@ impl Coordinator for ClusterCoordinator {
         }
     }
 
-    async fn joined(&self) {
-        self.etcd.leased().await;
+    fn joined(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.etcd.leased())
     }
 
     async fn topics(&mut self) -> Result<Vec<Arc<Topic>>, StateFileError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use forebay_format::{PartitionId, TopicId, TopicName};
+use futures_util::future::BoxFuture;
 
 use super::ClusterWatch;
 use super::clustered::ClusterCoordinator;
@@ -55,8 +56,8 @@ impl Coordinator for Coordination {
         either!(self, it => it.register(node).await)
     }
 
-    async fn joined(&self) {
-        either!(self, it => it.joined().await);
+    fn joined(&self) -> BoxFuture<'static, ()> {
+        either!(self, it => it.joined())
     }
 
     async fn topics(&mut self) -> Result<Vec<Arc<Topic>>, StateFileError> {

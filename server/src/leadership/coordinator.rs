@@ -10,6 +10,7 @@ use std::sync::Arc;
 use forebay_format::limits::{PARTITIONS_PER_NODE_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
 use forebay_format::{Epoch, NodeId, PartitionId, TopicId, TopicName};
 use forebay_replication::placement::{PlacementError, ReplicationFactor};
+use futures_util::future::BoxFuture;
 
 use super::ClusterWatch;
 use super::etcd::EtcdError;
@@ -118,8 +119,9 @@ pub(crate) trait Coordinator {
         node: NodeRegistration,
     ) -> impl Future<Output = Result<Registered, StateFileError>>;
 
-    /// Waits until this node counts among the others. Until then no replica is placed on it.
-    fn joined(&self) -> impl Future<Output = ()>;
+    /// Waits until this node counts among the others. Until then no replica is placed on it. It can be served
+    /// meanwhile.
+    fn joined(&self) -> BoxFuture<'static, ()>;
 
     /// All topics.
     fn topics(&mut self) -> impl Future<Output = Result<Vec<Arc<Topic>>, StateFileError>>;

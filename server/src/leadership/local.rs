@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use forebay_format::{ClusterId, Epoch, PartitionId, ReplicaId, TopicId, TopicName};
 use forebay_replication::metadata::Incarnation;
+use futures_util::future::{BoxFuture, ready};
 use tokio::sync::watch;
 
 use super::coordinator::{
@@ -145,7 +146,9 @@ impl Coordinator for LocalCoordinator {
         std::future::pending().await
     }
 
-    async fn joined(&self) {}
+    fn joined(&self) -> BoxFuture<'static, ()> {
+        Box::pin(ready(()))
+    }
 
     async fn topics(&mut self) -> Result<Vec<Arc<Topic>>, StateFileError> {
         Ok(self.present.topics.values().cloned().collect())

@@ -6,6 +6,7 @@
 //!       └──┐        └────▶ verdict ◀── report (replicas) ◀── other nodes (peers)
 //!          ▼
 //!  changes ─▶ history (events)          order: what an operator wants done to a replica
+//!                                       newest: which replica is to be believed, where metadata went back
 //! ```
 
 mod changes;
@@ -13,6 +14,7 @@ mod event;
 mod health;
 mod heartbeats;
 mod history;
+mod newest;
 mod order;
 mod peers;
 mod report;
@@ -30,6 +32,7 @@ pub(crate) use event::{Event, Subject};
 pub(crate) use health::{HealthWatch, NodeSight};
 pub(crate) use heartbeats::{HeartbeatSetup, send as send_heartbeats};
 pub(crate) use history::{History, merge as merge_events, run as keep_history};
+pub(crate) use newest::{NewestError, remembers_newest};
 pub(crate) use order::{Order, OrderError};
 pub(crate) use peers::{HOP, LOOK_PATIENCE, ORDER_PATIENCE, PeerError, Peers};
 pub(crate) use report::{ReplicaReport, Role, words_of as words_of_alarm};

@@ -41,6 +41,10 @@ pub(crate) enum OrderError {
     MetadataChanged,
     #[error("it took too long and was given up, or this node stopped leading on the way")]
     GivenUp,
+    #[error(
+        "it took too long; it may have been done, or may be done yet: look before you repeat it"
+    )]
+    Unknown,
 }
 
 impl From<CommandRefusal> for OrderError {
@@ -57,8 +61,35 @@ impl From<CommandRefusal> for OrderError {
 }
 
 impl OrderError {
-    /// Whether the same order may be carried out a moment later.
-    pub(crate) fn passes(self) -> bool {
-        matches!(self, Self::Busy | Self::MetadataChanged)
+    /// Whether this order may be carried out a moment later, as it was meant.
+    pub(crate) fn passes(self, order: Order) -> bool {
+        match order {
+            Order::Transfer { .. } | Order::ConfirmMetadata => {
+                matches!(self, Self::Busy | Self::MetadataChanged)
+            }
+            // When the metadata have changed, somebody else may have been elected, and nothing was lost: people
+            // have to look again.
+            Order::ElectUnclean => matches!(self, Self::Busy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forced_election_is_not_repeated_once_the_metadata_have_changed() {
+        let transfer = Order::Transfer { to: None };
+        for (error, order, passes) in [
+            (OrderError::Busy, Order::ElectUnclean, true),
+            (OrderError::MetadataChanged, Order::ElectUnclean, false),
+            (OrderError::MetadataChanged, transfer, true),
+            (OrderError::MetadataChanged, Order::ConfirmMetadata, true),
+            (OrderError::GivenUp, transfer, false),
+            (OrderError::NotHere, Order::ConfirmMetadata, false),
+        ] {
+            assert_eq!(error.passes(order), passes, "{error} {order:?}");
+        }
     }
 }

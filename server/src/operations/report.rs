@@ -20,6 +20,8 @@ pub(crate) struct ReplicaReport {
     pub(crate) committed: Offset,
     /// Of the state that it knows; 0 when it knows none.
     pub(crate) state_version: u64,
+    /// Of the newest state that it remembers itself; 0 when it remembers none.
+    pub(crate) remembered_version: u64,
     /// Voters, as that state has them.
     pub(crate) voters: usize,
     /// Those that are in sync.
@@ -64,6 +66,7 @@ impl ReplicaReport {
             durable: Offset::ZERO,
             committed: Offset::ZERO,
             state_version: 0,
+            remembered_version: 0,
             voters: 0,
             in_sync: 0,
             unclean: None,

@@ -96,7 +96,7 @@ fn of_node(node: NodeId, finding: &NodeFinding, clustered: bool) -> Option<Conce
         Some(Concern { reason, message, node, partition, severity })
     };
     if !finding.answers {
-        return concern("NODE_SILENT", silence(node, finding));
+        return concern("NODE_SILENT", silence(node, Some(finding)));
     }
     if clustered && !finding.has_lease {
         return concern("NO_LEASE", format!("node {node} has no lease in etcd, and leads nothing"));
@@ -109,8 +109,8 @@ fn of_node(node: NodeId, finding: &NodeFinding, clustered: bool) -> Option<Conce
 }
 
 /// `node 3 does not answer since 12 s`.
-fn silence(node: NodeId, finding: &NodeFinding) -> String {
-    match finding.silent_ms {
+fn silence(node: NodeId, finding: Option<&NodeFinding>) -> String {
+    match finding.and_then(|finding| finding.silent_ms) {
         Some(ms) if ms >= 1000 => format!("node {node} does not answer since {} s", ms / 1000),
         Some(_) | None => format!("node {node} does not answer"),
     }
@@ -214,10 +214,9 @@ fn no_leader(nodes: &Nodes, partition: &PartitionFinding, clustered: bool) -> Op
     if !clustered {
         return None;
     }
-    let finding = nodes.get(&leader).cloned().unwrap_or_default();
-    if !finding.answers {
-        return Some(format!("has a leader that is away: {}", silence(leader, &finding)));
-    }
+    let Some(finding) = nodes.get(&leader).filter(|finding| finding.answers) else {
+        return Some(format!("has a leader that is away: {}", silence(leader, nodes.get(&leader))));
+    };
     match finding.replicas.get(&partition.id).map(ReplicaStatus::role) {
         Some(ReplicaRole::Leader) => None,
         _ => Some(format!("has no leader that serves: node {leader} is being elected")),
@@ -225,9 +224,9 @@ fn no_leader(nodes: &Nodes, partition: &PartitionFinding, clustered: bool) -> Op
 }
 
 fn why_not_in_sync(nodes: &Nodes, partition: &PartitionFinding, node: NodeId) -> String {
-    let finding = nodes.get(&node).cloned().unwrap_or_default();
-    if !finding.answers {
-        return silence(node, &finding);
+    let finding = nodes.get(&node);
+    if !finding.is_some_and(|finding| finding.answers) {
+        return silence(node, finding);
     }
     match lag_records(nodes, partition, node) {
         Some(lag) => format!("node {node} lacks {lag} records"),

@@ -32,7 +32,9 @@ use forebay_replication::{
     Part, Proposal, ReadRequest, Recovered, Replica, Token,
 };
 
+use super::alarms::{graver, still_holds};
 use super::answers::{self, Answers};
+use super::commands::{COMMAND_PATIENCE, Commands, Outcome};
 use super::copies;
 use super::feed::Feeds;
 use super::link::{Batches, Destination};
@@ -72,6 +74,7 @@ pub(super) struct Driver {
     pub(super) window: RefCell<Window>,
     pub(super) feeds: Feeds,
     answers: RefCell<Answers>,
+    commands: RefCell<Commands>,
     /// Answers that one event has led to, which leave together.
     answered: RefCell<Vec<(Completion, Result<Appended, AppendError>)>>,
     pub(super) timer: Timer,
@@ -103,6 +106,7 @@ impl Driver {
             window: RefCell::default(),
             feeds: Feeds::default(),
             answers: RefCell::default(),
+            commands: RefCell::default(),
             answered: RefCell::default(),
             timer: Timer::default(),
             trace: RefCell::default(),
@@ -142,7 +146,8 @@ impl Driver {
                         }
                     }
                 }
-                Err(ReserveError::Stopping | ReserveError::Unknown) => return,
+                // There will be no replica: what waits is worked off all the same.
+                Err(ReserveError::Stopping | ReserveError::Unknown) => return self.work_off(),
                 Err(error) => {
                     tracing::error!(partition = %self.id, %error, "the replica's log cannot be opened");
                     net::sleep(RETRY).await;
@@ -223,7 +228,8 @@ impl Driver {
         self.busy.set(false);
     }
 
-    /// What the protocol wants done. The list is to be given back to `actions` when it is.
+    /// What the protocol wants done. The list is to be given back to `actions` when it is. Without a replica
+    /// nothing is done, and whoever gave a command hears so.
     fn decide(&self, event: Event) -> Actions {
         let mut actions = self.actions.take();
         let now = clock::boottime();
@@ -236,16 +242,16 @@ impl Driver {
             {
                 *trace = None;
             }
+        } else if let Event::Command(token, _) = event {
+            self.commands.borrow_mut().answer(token, Err(CommandRefusal::GivenUp));
         }
         actions
     }
 
-    /// Gives it a command. The answer comes when it was carried out, or given up.
-    pub(super) fn command(
-        self: &Rc<Self>,
-        command: Command,
-    ) -> Receiver<Result<(), CommandRefusal>> {
-        let (token, answer) = self.surroundings.command();
+    /// Gives it a command. The answer comes when it was carried out, or given up; while the log is being opened
+    /// it waits.
+    pub(super) fn command(self: &Rc<Self>, command: Command) -> Receiver<Outcome> {
+        let (token, answer) = self.commands.borrow_mut().begin();
         self.handle(Event::Command(token, command));
         answer
     }
@@ -260,7 +266,8 @@ impl Driver {
         if self.leads()
             && let Some(to) = self.log.retention_wants().await
         {
-            self.command(Command::AdvanceLogStart { to }).recv().await.ok();
+            let answer = self.command(Command::AdvanceLogStart { to });
+            net::timeout(COMMAND_PATIENCE, answer.recv()).await;
         }
     }
 
@@ -275,7 +282,8 @@ impl Driver {
         if let Some(to) = copies::wanted(&state, factor, idlest_first) {
             tracing::info!(partition = %self.id, ?to, "nodes get copies");
             // What is in the way now is tried again.
-            self.command(Command::Copies { to }).recv().await.ok();
+            let answer = self.command(Command::Copies { to });
+            net::timeout(COMMAND_PATIENCE, answer.recv()).await;
         }
     }
 
@@ -343,7 +351,9 @@ impl Driver {
             Action::Answer(token, answer) => self.answer(token, answer),
             // Whoever asks takes it out of the list.
             Action::AnswerRead(..) => {}
-            Action::AnswerCommand(token, result) => self.surroundings.answer_command(token, result),
+            Action::AnswerCommand(token, outcome) => {
+                self.commands.borrow_mut().answer(token, outcome);
+            }
             Action::Publish(marks) => self.log.set_committed(marks.committed),
             Action::Became(part) => self.became(part),
             Action::Alarm(alarm) => self.alarm(alarm),
@@ -466,23 +476,31 @@ impl Driver {
                 durable: replica.durable().end,
                 committed: replica.committed(),
                 state_version: state.map_or(0, |state| state.version),
+                remembered_version: replica.remembered_version(),
                 voters: state.map_or(0, |state| state.replicas.len()),
                 in_sync: state.map_or(0, |state| state.isr.len()),
                 unclean: state.and_then(|state| state.unclean.last().copied()),
                 alarm: alarm.filter(|alarm| still_holds(alarm, state)),
-                acknowledged: Vec::new(),
+                acknowledged: self.acknowledged_to(replica),
             }
         });
-        let mut report = report.unwrap_or_else(|| ReplicaReport::closed(self.id));
-        if let Role::Leader = report.role {
-            let acknowledged = self.acknowledged.borrow();
-            report.acknowledged = acknowledged.iter().map(|(node, end)| (*node, *end)).collect();
-        }
-        report
+        report.unwrap_or_else(|| ReplicaReport::closed(self.id))
+    }
+
+    /// As a leader: what those who are to have a replica have said. Others are of no concern any more.
+    fn acknowledged_to(&self, replica: &Replica) -> Vec<(NodeId, Offset)> {
+        let Some(state) = replica.state().filter(|_| Role::from(replica.part()) == Role::Leader)
+        else {
+            return Vec::new();
+        };
+        let nodes = state.nodes();
+        let acknowledged = self.acknowledged.borrow();
+        let known = acknowledged.iter().filter(|(node, _)| nodes.contains(node));
+        known.map(|(node, end)| (*node, *end)).collect()
     }
 
     fn alarm(&self, alarm: Alarm) {
-        self.alarm.set(Some(alarm));
+        self.alarm.set(Some(graver(self.alarm.get(), alarm)));
         let (reason, words) = words_of_alarm(&alarm);
         self.surroundings.operations.history.record(operations::Event {
             kind: ClusterEventKind::Alarm,
@@ -506,18 +524,6 @@ impl Driver {
                  looked at it"
             ),
         }
-    }
-}
-
-/// Whether people still have to look at it. Metadata that went back are right again as soon as they are newer
-/// than what was seen; a replica that takes part in nothing does so until its process ends.
-fn still_holds(alarm: &Alarm, state: Option<&PartitionState>) -> bool {
-    match alarm {
-        Alarm::MetadataRolledBack { seen, found } => state.is_none_or(|state| {
-            let same = state.version == *seen && found == seen;
-            state.version < *seen || same
-        }),
-        Alarm::CutBelowCommitted { .. } | Alarm::ChainBroken { .. } => true,
     }
 }
 
@@ -598,6 +604,7 @@ impl Sequencer for OfClients {
         tracing::info!(partition = %self.0.id, %why, "the replica's log is out of service");
         self.0.replica.take();
         self.0.surroundings.leaders.set_serving(self.0.id, false);
+        self.0.commands.borrow_mut().give_up();
         Completion::answer_all(self.0.answers.borrow_mut().abandon());
     }
 }

@@ -9,10 +9,14 @@
 //! surroundings  what all replicas share metrics     what is counted
 //! terms         what their topic asks of them      copies  which nodes are to have further ones
 //! reading       whether a reader may go on here    trace   what each was told and did, written down
+//! commands      what people and the node want of one, until it is answered
+//! alarms        which of its alarms people see
 //! passage       ways of messages on which faults on purpose may lie
 //! ```
 
+mod alarms;
 mod answers;
+mod commands;
 mod copies;
 mod directory;
 mod driver;

@@ -17,6 +17,7 @@ use forebay_proto::v1::ClusterEventKind;
 use forebay_replication::metadata::{Observation, ObservationSource};
 use forebay_replication::{BatchMeta, Command, CommandRefusal, Config, Event, LeaseEvent};
 
+use super::commands::COMMAND_PATIENCE;
 use super::directory::Directory;
 use super::driver::Driver;
 use super::links::Links;
@@ -39,7 +40,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
 
 /// For how long an order is tried again that cannot be carried out for now, in milliseconds,
-const ORDER_PATIENCE_MS: u64 = 5_000;
+const ORDER_RETRIES_MS: u64 = 3_000;
 
 /// and how often.
 const ORDER_RETRY: Duration = Duration::from_millis(100);
@@ -185,7 +186,7 @@ impl Replicas {
     /// Carries out an operator's order. What passes by itself is waited for, not for long.
     ///
     /// # Errors
-    /// See [`OrderError`]; nothing has changed then, as far as is known.
+    /// See [`OrderError`]; but for one that says so, nothing has changed then, as far as is known.
     pub(crate) async fn order(
         &self,
         partition: PartitionId,
@@ -195,11 +196,13 @@ impl Replicas {
         loop {
             let driver = self.0.drivers.borrow().get(&partition).cloned();
             let driver = driver.ok_or(OrderError::NotHere)?;
-            let answer = driver.command(order.into()).recv().await;
-            let done = answer.unwrap_or(Err(CommandRefusal::GivenUp)).map_err(OrderError::from);
-            let late = clock::boottime().ms_since(given_at) >= ORDER_PATIENCE_MS;
+            let answer = driver.command(order.into());
+            let answer = net::timeout(COMMAND_PATIENCE, answer.recv()).await;
+            let done = answer.ok_or(OrderError::Unknown)?.unwrap_or(Err(CommandRefusal::GivenUp));
+            let done = done.map_err(OrderError::from);
+            let late = clock::boottime().ms_since(given_at) >= ORDER_RETRIES_MS;
             match done {
-                Err(error) if error.passes() && !late => net::sleep(ORDER_RETRY).await,
+                Err(error) if error.passes(order) && !late => net::sleep(ORDER_RETRY).await,
                 done => return done,
             }
         }
@@ -221,13 +224,18 @@ impl Replicas {
         let led = self.0.all().into_iter().filter(|driver| driver.leads());
         let handed = led.map(|driver| driver.command(Command::Transfer { to: None }));
         let handed: Vec<_> = handed.collect();
-        for answer in handed {
-            if let Ok(Err(refusal)) = answer.recv().await {
-                tracing::info!(
-                    ?refusal,
-                    "a leadership was not handed over; another node takes it when the lease is gone"
-                );
+        let answered = async {
+            for answer in handed {
+                if let Ok(Err(refusal)) = answer.recv().await {
+                    tracing::info!(
+                        ?refusal,
+                        "a leadership was not handed over; another node takes it when the lease is gone"
+                    );
+                }
             }
+        };
+        if net::timeout(COMMAND_PATIENCE, answered).await.is_none() {
+            tracing::warn!("it is not known in time whether all leaderships were handed over");
         }
     }
 }

@@ -14,13 +14,29 @@ use crate::grpc::carry::Carrying;
 use crate::grpc::services::Services;
 use crate::grpc::status::{Failure, Refusal};
 use crate::net;
-use crate::operations::{ORDER_PATIENCE, Order, OrderError, PeerError};
+use crate::operations::{
+    NewestError, ORDER_PATIENCE, Order, OrderError, PeerError, remembers_newest,
+};
 
 /// How long is waited for a leader that is being elected, in milliseconds,
 const TAKE_OVER_PATIENCE_MS: u64 = 5_000;
 
 /// and how often it is looked for.
 const TAKE_OVER_LOOK: Duration = Duration::from_millis(10);
+
+/// How long is waited for a replica to notice that the metadata went back, in milliseconds,
+const NOTICE_PATIENCE_MS: u64 = 5_000;
+
+/// and how often all are asked.
+const NOTICE_LOOK: Duration = Duration::from_millis(500);
+
+/// How long a replica on this node may take to carry out an order, the time that it is tried again included.
+const ORDER_WITHIN: Duration = Duration::from_secs(12);
+
+// Whoever carries an order here hears what became of it: a leader is waited for before and after.
+const _: () = assert!(
+    ORDER_PATIENCE.as_millis() > ORDER_WITHIN.as_millis() + 2 * TAKE_OVER_PATIENCE_MS as u128
+);
 
 pub(super) async fn transfer_leader(
     services: &Services,
@@ -47,8 +63,6 @@ pub(super) async fn transfer_leader(
         return Err(Refusal::Request { field: "to_node", message }.into());
     }
     match order(services, partition, Order::Transfer { to }).await? {
-        // A leader that hears of its own hand-over from etcd first takes it for the end of its leadership.
-        Err(OrderError::GivenUp) if !services.leaders.serves(partition) => {}
         Err(OrderError::NotLeader) => {
             return Err(services.not_leader(partition, Carrying::Refused, None).into());
         }
@@ -163,7 +177,7 @@ pub(super) async fn confirm_metadata(
     let partition = partition(services, &request.topic, request.partition)?;
     let node = match request.node_id {
         Some(node) => NodeId::new(node),
-        None => remembers_newest(services, partition).await.ok_or(OrderError::NothingToConfirm)?,
+        None => newest(services, partition).await?,
     };
     if node != services.facts.node.id {
         if came == Came::FromNode {
@@ -184,14 +198,19 @@ pub(super) async fn confirm_metadata(
     Ok(v1::ConfirmMetadataResponse { node_id: node.get(), state_version })
 }
 
-/// The node whose alarm names the highest version of the state.
-async fn remembers_newest(services: &Services, partition: PartitionId) -> Option<NodeId> {
-    let Findings { nodes, .. } = findings::gather(services).await;
-    let seen = nodes.iter().filter_map(|(node, finding)| {
-        let version = finding.replicas.get(&partition)?.seen_state_version;
-        (version > 0).then_some((version, *node))
-    });
-    seen.max().map(|(_, node)| node)
+/// The node that remembers the newest state. Replicas notice one after the other that the metadata went back.
+async fn newest(services: &Services, partition: PartitionId) -> Result<NodeId, NewestError> {
+    let since = clock::boottime();
+    loop {
+        let Findings { nodes, .. } = findings::gather(services).await;
+        let holders = services.leaders.of(partition).replicas;
+        let found = remembers_newest(&nodes, partition, &holders);
+        let late = clock::boottime().ms_since(since) >= NOTICE_PATIENCE_MS;
+        match found {
+            Err(NewestError::Forgotten { .. }) if !late => net::sleep(NOTICE_LOOK).await,
+            found => return found,
+        }
+    }
 }
 
 /// Has the replica on this node carry out an order.
@@ -201,7 +220,10 @@ async fn order(
     order: Order,
 ) -> Result<Result<(), OrderError>, Refusal> {
     let asked = services.control.ask(|reply| ControlRequest::Order { partition, order, reply });
-    asked.await.map_err(|_gone| Refusal::Stopping)
+    match net::timeout(ORDER_WITHIN, asked).await {
+        Some(done) => done.map_err(|_gone| Refusal::Stopping),
+        None => Ok(Err(OrderError::Unknown)),
+    }
 }
 
 /// The partition that is meant, on a node that is one of several.
@@ -221,6 +243,6 @@ fn partition(services: &Services, topic: &str, index: u32) -> Result<PartitionId
 fn refused_by_peer(error: PeerError) -> Refused {
     match error {
         PeerError::Refused(status) => Refused(status),
-        error @ PeerError::Silent(_) => error.into(),
+        error @ (PeerError::Silent(_) | PeerError::Unanswered(_)) => error.into(),
     }
 }

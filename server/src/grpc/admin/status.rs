@@ -55,6 +55,7 @@ fn replica(report: &ReplicaReport) -> v1::ReplicaStatus {
         alarm,
         alarm_reason: alarm_reason.to_owned(),
         seen_state_version,
+        remembered_state_version: report.remembered_version,
     }
 }
 

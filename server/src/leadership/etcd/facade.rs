@@ -128,9 +128,12 @@ impl EtcdCoordinator {
     }
 
     /// Waits until the node has a lease, and so a key that others see.
-    pub(crate) async fn leased(&self) {
-        // Without the driver the node is about to end.
-        self.life.clone().wait_for(Option::is_some).await.ok();
+    pub(crate) fn leased(&self) -> impl Future<Output = ()> + use<> {
+        let mut life = self.life.clone();
+        async move {
+            // Without the driver the node is about to end.
+            life.wait_for(Option::is_some).await.ok();
+        }
     }
 
     /// The cluster as the watch shows it, a new one with each change of nodes or topics. Before the first
