@@ -102,9 +102,14 @@ impl PartitionLog {
     /// The same start without the past, if that is the log's.
     fn start_on_lineage(&self, start: CursorStart) -> Result<CursorStart, ReadError> {
         let CursorStart::After { epoch, offset } = start else { return Ok(start) };
-        // A log that is served alone has never lost anything that was read.
-        let lineage = self.decider.sequencer().map(|it| it.lineage(epoch, offset));
-        match lineage.unwrap_or(Lineage::Shared) {
+        let lineage = match self.decider.sequencer() {
+            Some(sequencer) => sequencer.lineage(epoch, offset),
+            // Who knows its past is not there.
+            None if self.decider.is_replica() => Lineage::Ahead,
+            // A log that is served alone has never lost anything that was read.
+            None => Lineage::Shared,
+        };
+        match lineage {
             Lineage::Shared => Ok(CursorStart::Offset(offset)),
             Lineage::Ahead => Err(ReadError::Ahead { epoch, requested: offset }),
             Lineage::Parted { from } => Err(ReadError::Lost { from, upto: offset }),
