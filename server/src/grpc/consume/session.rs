@@ -242,11 +242,17 @@ impl Session {
     }
 
     /// Where a reader goes on that is ahead of this replica (R13).
-    fn ahead(&self, partition: u32, error: &ReadError) -> Option<(Destination, CursorStart)> {
+    fn ahead(
+        &self,
+        partition: u32,
+        at: CursorStart,
+        error: &ReadError,
+    ) -> Option<(Destination, CursorStart)> {
         let start = match *error {
-            ReadError::OutOfRange { requested, latest, .. } if requested > latest => {
-                CursorStart::Offset(requested)
-            }
+            ReadError::OutOfRange { requested, latest, .. } if requested > latest => match at {
+                CursorStart::After { offset, .. } if offset == requested => at,
+                _ => CursorStart::Offset(requested),
+            },
             ReadError::Ahead { epoch, requested } => {
                 CursorStart::After { epoch, offset: requested }
             }
@@ -324,8 +330,8 @@ impl Session {
                     }));
                 }
             }
-            Step::Failed { partition, seek_id, error } => {
-                if let Some((to, start)) = self.ahead(partition, &error) {
+            Step::Failed { partition, seek_id, at, error } => {
+                if let Some((to, start)) = self.ahead(partition, at, &error) {
                     let start = convert::start_on_the_wire(start);
                     return self.carry(to, partition, start, seek_id);
                 }
