@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use forebay_engine::{CursorStart, ReadError, ReserveError, Sequencer, Stored};
+use forebay_engine::{CursorStart, Lineage, ReadError, ReserveError, Sequencer, Stored};
 use forebay_format::{
     EpochStart, LogState, Offset, PartitionMeta, PendingCut, Position, ProducerId,
 };
@@ -143,6 +143,51 @@ fn readers_of_what_is_committed_survive_a_cut_above() {
             replica.cut(at(7, 20)).await;
             assert!(matches!(late.try_next(100).await, Err(ReadError::OutOfRange { .. })));
             read_all(&partition, CursorStart::Earliest).await.unwrap();
+            replica.node.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_reader_of_what_was_cut_is_told_and_does_not_go_on_in_another_epoch() {
+    // From memory, and from disk.
+    for bytes in [1000, 60_000] {
+        let disk = disk();
+        on_executor(async {
+            let (replica, _) = filled(disk.path(), bytes).await;
+            let partition = replica.node.partition();
+            replica.log.set_committed(Offset::new(25));
+            let mut reader = partition.cursor(CursorStart::Earliest).await.unwrap();
+            assert_eq!(reader.place(), CursorStart::Offset(Offset::ZERO));
+            while reader.position() < Offset::new(23) {
+                reader.next(100).await.unwrap();
+            }
+            let idle = partition.cursor(CursorStart::Latest).await.unwrap();
+            assert_eq!(idle.place(), CursorStart::Offset(Offset::new(25)), "it has read nothing");
+            let (epoch, offset) = (forebay_format::Epoch::new(3), reader.position());
+            assert_eq!(reader.place(), CursorStart::After { epoch, offset });
+            assert_eq!(replica.fake.asked.get(), None);
+
+            replica.cut(at(1, 5)).await;
+            replica.begin_epoch(9).await;
+            replica.fill(100..130, bytes).await;
+            replica.log.set_committed(Offset::new(35));
+            let from = Offset::new(5);
+            for (says, error) in [
+                (Lineage::Parted { from }, ReadError::Lost { from, upto: offset }),
+                (Lineage::Ahead, ReadError::Ahead { epoch, requested: offset }),
+            ] {
+                replica.fake.lineage.set(says);
+                assert_eq!(reader.try_next(100).await.err(), Some(error));
+                assert_eq!(replica.fake.asked.take(), Some((epoch, offset)));
+            }
+            let mut early = partition.cursor(CursorStart::Offset(Offset::new(5))).await.unwrap();
+            // The first is the leader's own batch.
+            while early.position() == Offset::new(5) {
+                early.next(100).await.unwrap();
+            }
+            let epoch = forebay_format::Epoch::new(9);
+            assert_eq!(early.place(), CursorStart::After { epoch, offset: early.position() });
             replica.node.stop().await;
         });
     }

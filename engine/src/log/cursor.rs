@@ -40,6 +40,13 @@ pub enum CursorStart {
     Latest,
 }
 
+impl CursorStart {
+    /// At this offset, behind a record of this epoch, if it was read.
+    pub(crate) fn behind(epoch: Option<Epoch>, offset: Offset) -> Self {
+        epoch.map_or(Self::Offset(offset), |epoch| Self::After { epoch, offset })
+    }
+}
+
 /// Whole batches, back to back as they are stored.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -67,6 +74,8 @@ pub(crate) struct Cursor {
     pub(super) segment: Offset,
     pub(super) position: FilePosition,
     pub(super) next_offset: Offset,
+    /// Of the record before, where that was read and the log is a replica's.
+    epoch: Option<Epoch>,
     /// Which life of the log the place is in.
     rewritten: u64,
     disk: Option<DiskReader>,
@@ -84,6 +93,10 @@ impl PartitionLog {
     /// log cannot be opened or read.
     pub(crate) async fn cursor(self: &Rc<Self>, start: CursorStart) -> Result<Cursor, ReadError> {
         let status = self.status().await?;
+        let past = match start {
+            CursorStart::After { epoch, offset } => Some((epoch, offset)),
+            _ => None,
+        };
         let start = self.start_on_lineage(start)?;
         let (earliest, latest) = (status.earliest, status.committed);
         match start {
@@ -93,7 +106,11 @@ impl PartitionLog {
                 Err(ReadError::OutOfRange { requested, earliest, latest })
             }
             CursorStart::Offset(offset) | CursorStart::After { offset, .. } => {
-                self.cursor_at(offset).await
+                let mut cursor = self.cursor_at(offset).await?;
+                // Elsewhere it stands in the middle of a batch, and is given that one first.
+                cursor.epoch =
+                    past.filter(|(_, at)| *at == cursor.next_offset).map(|(epoch, _)| epoch);
+                Ok(cursor)
             }
             CursorStart::Timestamp(time) => self.cursor_at_time(time).await,
         }
@@ -102,9 +119,14 @@ impl PartitionLog {
     /// The same start without the past, if that is the log's.
     fn start_on_lineage(&self, start: CursorStart) -> Result<CursorStart, ReadError> {
         let CursorStart::After { epoch, offset } = start else { return Ok(start) };
-        // A log that is served alone has never lost anything that was read.
-        let lineage = self.decider.sequencer().map(|it| it.lineage(epoch, offset));
-        match lineage.unwrap_or(Lineage::Shared) {
+        let lineage = match self.decider.sequencer() {
+            Some(sequencer) => sequencer.lineage(epoch, offset),
+            // Who knows its past is not there.
+            None if self.decider.is_replica() => Lineage::Ahead,
+            // A log that is served alone has never lost anything that was read.
+            None => Lineage::Shared,
+        };
+        match lineage {
             Lineage::Shared => Ok(CursorStart::Offset(offset)),
             Lineage::Ahead => Err(ReadError::Ahead { epoch, requested: offset }),
             Lineage::Parted { from } => Err(ReadError::Lost { from, upto: offset }),
@@ -151,6 +173,7 @@ impl PartitionLog {
                 segment: place.segment,
                 position: place.position,
                 next_offset: place.offset,
+                epoch: None,
                 rewritten: self.rewritten.get(),
                 disk: None,
                 sealed: None,
@@ -195,13 +218,18 @@ impl Cursor {
         self.next_offset
     }
 
+    /// The epoch of the record before, if that was read here and the log is a replica's.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
     /// The next whole batches: as many as fit into `max_bytes`, and one at least. Waits at the
     /// committed end until there is more. The first batch after a start in the middle of one
     /// begins before the offset that was asked for.
     ///
     /// # Errors
-    /// `OutOfRange` when retention overtook the cursor; damage; the shard stops. The cursor stays
-    /// where it is.
+    /// `OutOfRange` when retention overtook the cursor; `Ahead` and `Lost` where the log was cut below it, and
+    /// what it has read is not there, or is another's; damage; the shard stops. The cursor stays where it is.
     pub(crate) async fn next(&mut self, max_bytes: usize) -> Result<Run, ReadError> {
         loop {
             let seen = self.log.progress.version();
@@ -241,7 +269,7 @@ impl Cursor {
                 Step::Run(run) => {
                     (self.disk, self.used) = (None, None);
                     self.position += run.bytes as u64;
-                    self.next_offset = run.next_offset;
+                    self.move_to(run.next_offset);
                     self.log.context.metrics.cache_read_bytes.add(run.bytes as u64);
                     return Ok(Some(run));
                 }
@@ -321,11 +349,22 @@ impl Cursor {
         self.rewritten != self.log.rewritten.get()
     }
 
+    /// Goes on behind a run. The log is the one that was read.
+    fn move_to(&mut self, next_offset: Offset) {
+        if next_offset > self.next_offset && self.log.decider.is_replica() {
+            let last = Offset::new(next_offset.get() - 1);
+            let epoch = self.log.with_open(|open| open.state.epochs.epoch_at(last));
+            self.epoch = epoch.ok().flatten();
+        }
+        self.next_offset = next_offset;
+    }
+
     /// Finds the place once more. What is committed stays, so that fails only after records were given
-    /// up on purpose.
+    /// up on purpose: then others may lie here, and the offset alone would lead into them.
     async fn find_way_back(&mut self) -> Result<(), ReadError> {
         let log = Rc::clone(&self.log);
-        *self = Box::pin(log.cursor(CursorStart::Offset(self.next_offset))).await?;
+        let start = CursorStart::behind(self.epoch, self.next_offset);
+        *self = Box::pin(log.cursor(start)).await?;
         Ok(())
     }
 
@@ -374,11 +413,16 @@ impl Cursor {
         let Some(walked) = walked.map_err(|error| self.read_error(error))? else {
             return Ok(None);
         };
+        if self.is_astray() {
+            // Which epochs the bytes are of is not known any more.
+            let message = "the log was cut while it was read".to_owned();
+            return Err(ReadError::Unavailable { message });
+        }
         let budget = &self.log.context.read_ahead;
         self.disk.take_if(|disk| !disk.keep_within(budget));
         let first_offset = self.next_offset;
         self.position += walked.bytes as u64;
-        self.next_offset = walked.next_offset;
+        self.move_to(walked.next_offset);
         self.log.context.metrics.disk_read_bytes.add(walked.bytes as u64);
         let marks = self.log.with_open(|open| (open.log_start(), open.committed()));
         let (earliest, committed) = marks.unwrap_or((first_offset, self.next_offset));

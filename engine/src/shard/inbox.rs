@@ -6,7 +6,7 @@
 
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
-use forebay_format::{Offset, PartitionId};
+use forebay_format::{Epoch, Offset, PartitionId};
 
 use super::ShardIndex;
 use crate::log::{
@@ -31,6 +31,8 @@ pub(super) struct RemoteRun {
     pub(super) bytes: Bytes,
     pub(super) first_offset: Offset,
     pub(super) next_offset: Offset,
+    /// Of the last record, if that is known.
+    pub(super) epoch: Option<Epoch>,
     pub(super) committed: Offset,
     pub(super) earliest: Offset,
     /// Whether this reached the committed end.

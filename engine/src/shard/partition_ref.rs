@@ -140,6 +140,16 @@ impl PartitionCursor {
         }
     }
 
+    /// Where another reader begins that goes on from here: in a replica's log with what was read, so that it
+    /// does not go on in a log that has lost it.
+    pub fn place(&self) -> CursorStart {
+        let epoch = match &self.0 {
+            Reader::Local(cursor) => cursor.epoch(),
+            Reader::Remote(cursor) => cursor.epoch,
+        };
+        CursorStart::behind(epoch, self.position())
+    }
+
     /// Whether there is nothing more to read now.
     pub fn at_end(&self) -> bool {
         match &self.0 {
@@ -160,7 +170,8 @@ impl PartitionCursor {
     /// committed end until there is more. From another shard, runs have a size of their own.
     ///
     /// # Errors
-    /// `OutOfRange` when retention overtook the cursor; damage; the shard stops.
+    /// `OutOfRange` when retention overtook the cursor; `Ahead` and `Lost` where the log was cut below it; damage;
+    /// the shard stops.
     pub async fn next(&mut self, max_bytes: usize) -> Result<Run, ReadError> {
         match &mut self.0 {
             Reader::Local(cursor) => cursor.next(max_bytes).await,

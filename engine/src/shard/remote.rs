@@ -156,7 +156,11 @@ impl Peer {
         let marks = open.recv().await.unwrap_or(Err(ReadError::Stopping))?;
         let (position, earliest, committed) = marks;
         let at_end = position >= committed;
-        Ok(RemoteCursor { runs: received, position, earliest, committed, at_end })
+        let epoch = match start {
+            CursorStart::After { epoch, offset } if offset == position => Some(epoch),
+            _ => None,
+        };
+        Ok(RemoteCursor { runs: received, position, epoch, earliest, committed, at_end })
     }
 }
 
@@ -198,6 +202,7 @@ fn fail_all(
 pub(super) struct RemoteCursor {
     runs: Receiver<Result<RemoteRun, ReadError>>,
     pub(super) position: forebay_format::Offset,
+    pub(super) epoch: Option<forebay_format::Epoch>,
     pub(super) earliest: forebay_format::Offset,
     pub(super) committed: forebay_format::Offset,
     pub(super) at_end: bool,
@@ -219,6 +224,7 @@ impl RemoteCursor {
 
     fn take(&mut self, run: RemoteRun) -> Run {
         self.position = run.next_offset;
+        self.epoch = run.epoch;
         self.committed = run.committed;
         self.earliest = run.earliest;
         self.at_end = run.at_end;

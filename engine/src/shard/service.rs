@@ -306,17 +306,20 @@ impl Shard {
         let (earliest, committed) = cursor.marks().unwrap_or((position, position));
         opened.send(Ok((position, earliest, committed))).await.ok();
         loop {
-            let gone = std::pin::pin!(runs.closed());
-            let next = std::pin::pin!(cursor.next(max_bytes));
-            let run = match futures_util::future::select(next, gone).await {
-                futures_util::future::Either::Left((run, _)) => run,
-                futures_util::future::Either::Right(_) => return,
+            let run = {
+                let gone = std::pin::pin!(runs.closed());
+                let next = std::pin::pin!(cursor.next(max_bytes));
+                match futures_util::future::select(next, gone).await {
+                    futures_util::future::Either::Left((run, _)) => run,
+                    futures_util::future::Either::Right(_) => return,
+                }
             };
             let ended = run.is_err();
             let sent = run.map(|run| RemoteRun {
                 bytes: run.slices.concat().into(),
                 first_offset: run.first_offset,
                 next_offset: run.next_offset,
+                epoch: cursor.epoch(),
                 committed: run.committed,
                 earliest: run.earliest,
                 at_end: run.next_offset >= run.committed,

@@ -42,6 +42,8 @@ pub(crate) struct Fake {
     pub(crate) proposals: Cell<u64>,
     /// What it says of every reader's past.
     pub(crate) lineage: Cell<Lineage>,
+    /// The past of the reader that asked last.
+    pub(crate) asked: Cell<Option<(Epoch, Offset)>>,
     /// Taken, to be answered when durable.
     waiting: RefCell<Vec<(Position, Completion, Appended)>>,
     /// Kept back.
@@ -61,6 +63,7 @@ impl Fake {
             ended: RefCell::default(),
             proposals: Cell::new(0),
             lineage: Cell::new(Lineage::Shared),
+            asked: Cell::new(None),
             waiting: RefCell::default(),
             held: RefCell::default(),
             meanwhile: RefCell::default(),
@@ -119,7 +122,8 @@ impl Sequencer for Fake {
         Some(fields)
     }
 
-    fn lineage(&self, _: Epoch, _: Offset) -> Lineage {
+    fn lineage(&self, epoch: Epoch, offset: Offset) -> Lineage {
+        self.asked.set(Some((epoch, offset)));
         self.lineage.get()
     }
 

@@ -145,12 +145,17 @@ pub(crate) enum Refusal {
     NoLeader,
     #[error("this node is alone and has no replicas to speak of")]
     Alone,
-    #[error("node {node} leads the partition and cannot be reached: {problem}")]
+    #[error("the partition's batches go by node {node}, which cannot be reached: {problem}")]
     NotCarried { node: NodeId, problem: String },
     #[error("node {node} led the partition and was lost; the batch may be in the log or not")]
     LeaderLost { node: NodeId },
     #[error("the batch is compressed: read it raw, as plain records it cannot be given yet")]
     CompressedBatch,
+}
+
+/// Whether a service of Forebay has made the status, and not something on the way.
+pub(crate) fn is_ours(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.domain == DOMAIN)
 }
 
 impl From<Refusal> for Failure {

@@ -576,6 +576,11 @@ impl Sequencer for OfClients {
 
     fn lineage(&self, epoch: Epoch, offset: Offset) -> Lineage {
         let driver = &self.0;
+        // The log can be read as soon as it is open, and what was kept of the replica may still be on its way: there
+        // is nobody yet who knows the log's past.
+        if driver.replica.borrow().is_none() {
+            return Lineage::Ahead;
+        }
         assert!(!driver.busy.replace(true), "readers come from tasks of their own");
         let own = driver.with_replica(|replica| replica.log().position().epoch).unwrap_or_default();
         // It is answered in this very call, so any token will do.

@@ -16,11 +16,12 @@ use futures_util::future::LocalBoxFuture;
 use http::{HeaderValue, Response};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::way::{Destination, HOP};
 use crate::grpc::chunks::Chunks;
 use crate::grpc::frame::PREFIX_BYTES;
+use crate::grpc::status::is_ours;
 use crate::net::{PeerConnection, Piece, ResponseBody, StreamBody};
 use crate::replication::Replicas;
 
@@ -43,15 +44,27 @@ enum State {
 /// What a call has ended with.
 #[derive(Debug)]
 pub(in crate::grpc) enum CallEnd {
-    /// The other node ended it. It has answered everything that it took, and took nothing else.
+    /// The other node ended it, and says why. It has answered everything that it took, and took nothing else.
     Said(Status),
-    /// The way there broke, or it never came about.
+    /// The way there broke, or it never came about; or the call ended in a way that proves nothing.
     Broken(String),
 }
 
 /// Which requests were not even begun to be sent when a call ended.
 #[derive(Debug, Default)]
 pub(in crate::grpc) struct Lost(VecDeque<u64>);
+
+impl CallEnd {
+    /// What a status says. Transports make such too, when a stream is reset or a node goes away: only one with our
+    /// details proves that the service itself ended the call.
+    fn of(status: Option<Status>) -> Self {
+        match status {
+            Some(status) if is_ours(&status) => Self::Said(status),
+            Some(status) => Self::Broken(format!("the stream ended: {status}")),
+            None => Self::Broken("the stream ended without a status".to_owned()),
+        }
+    }
+}
 
 impl Lost {
     /// Whether the other node cannot have seen the request of this token.
@@ -111,7 +124,7 @@ impl Call {
             match &mut self.state {
                 State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
                     Ok(response) => match Status::from_header_map(response.headers()) {
-                        Some(status) => break CallEnd::Said(status),
+                        Some(status) => break CallEnd::of(Some(status)),
                         None => self.state = State::Open(Messages::new(response.into_body())),
                     },
                     Err(problem) => break CallEnd::Broken(problem),
@@ -123,12 +136,12 @@ impl Call {
                 State::Ended => return Poll::Pending,
             }
         };
-        self.state = State::Ended;
         Poll::Ready(Err((end, self.close())))
     }
 
-    /// Sends nothing more.
-    fn close(&mut self) -> Lost {
+    /// Gives the call up, and sends nothing more.
+    pub(in crate::grpc) fn close(&mut self) -> Lost {
+        self.state = State::Ended;
         self.end();
         let mut queue = self.queue.borrow_mut();
         Lost(queue.pieces.drain(..).filter_map(|(token, _)| token).collect())
@@ -158,15 +171,15 @@ async fn open(
 
 /// The messages in a response.
 struct Messages {
-    body: Incoming,
+    body: Pin<Box<dyn Body<Data = Bytes, Error = hyper::Error>>>,
     chunks: Chunks,
     /// Length of the message that comes next, once its prefix was read.
     length: Option<usize>,
 }
 
 impl Messages {
-    fn new(body: Incoming) -> Self {
-        Self { body, chunks: Chunks::default(), length: None }
+    fn new(body: impl Body<Data = Bytes, Error = hyper::Error> + 'static) -> Self {
+        Self { body: Box::pin(body), chunks: Chunks::default(), length: None }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, CallEnd>> {
@@ -174,7 +187,7 @@ impl Messages {
             if let Some(message) = self.cut_out()? {
                 return Poll::Ready(Ok(message));
             }
-            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+            let Some(frame) = ready!(self.body.as_mut().poll_frame(cx)) else {
                 return Poll::Ready(Err(CallEnd::Broken("the stream broke".to_owned())));
             };
             let frame = frame.map_err(|error| CallEnd::Broken(error.to_string()))?;
@@ -183,8 +196,7 @@ impl Messages {
                 Err(frame) => {
                     let trailers = frame.trailers_ref();
                     let status = trailers.and_then(Status::from_header_map);
-                    let unknown = || Status::new(Code::Unknown, "a stream without a status");
-                    return Poll::Ready(Err(CallEnd::Said(status.unwrap_or_else(unknown))));
+                    return Poll::Ready(Err(CallEnd::of(status)));
                 }
             }
         }
@@ -232,13 +244,118 @@ impl StreamBody for Requests {
     }
 }
 
+/// The other node of a call, in tests.
+#[cfg(test)]
+pub(in crate::grpc) mod testing {
+    use super::*;
+    use crate::grpc::frame;
+
+    /// What the other node sends.
+    #[derive(Clone, Default)]
+    pub(in crate::grpc) struct Other(Rc<RefCell<Sent>>);
+
+    #[derive(Default)]
+    struct Sent {
+        frames: VecDeque<Frame<Bytes>>,
+        ended: bool,
+        reader: Option<Waker>,
+    }
+
+    impl Other {
+        /// A call to it that is open.
+        pub(in crate::grpc) fn call(&self, to: Destination) -> Call {
+            let state = State::Open(Messages::new(self.clone()));
+            Call { to, queue: Rc::default(), state }
+        }
+
+        pub(in crate::grpc) fn says(&self, message: &impl prost::Message) {
+            let mut bytes = bytes::BytesMut::new();
+            let start = frame::begin_message(&mut bytes);
+            message.encode(&mut bytes).expect("a buffer grows as it needs to");
+            frame::end_message(&mut bytes, start, 0);
+            self.frame(Frame::data(bytes.freeze()));
+        }
+
+        /// Ends the call. `None`: it breaks.
+        pub(in crate::grpc) fn ends(&self, trailers: Option<http::HeaderMap>) {
+            self.0.borrow_mut().ended = true;
+            match trailers {
+                Some(trailers) => self.frame(Frame::trailers(trailers)),
+                None => self.wake(),
+            }
+        }
+
+        fn frame(&self, frame: Frame<Bytes>) {
+            self.0.borrow_mut().frames.push_back(frame);
+            self.wake();
+        }
+
+        fn wake(&self) {
+            if let Some(reader) = self.0.borrow_mut().reader.take() {
+                reader.wake();
+            }
+        }
+    }
+
+    impl Body for Other {
+        type Data = Bytes;
+        type Error = hyper::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+            let mut sent = self.0.borrow_mut();
+            match sent.frames.pop_front() {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None if sent.ended => Poll::Ready(None),
+                None => {
+                    sent.reader = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::task::Poll;
 
     use futures_util::task::noop_waker_ref;
+    use http::HeaderMap;
+    use tonic::Code;
 
+    use super::testing::Other;
     use super::*;
+    use crate::grpc::status::{Failure, Refusal};
+
+    #[test]
+    fn only_a_status_with_our_details_says_that_the_rest_was_not_taken() {
+        let to = Destination { node: forebay_format::NodeId::new(2), shard: 0 };
+        let trailers = |status: Status| {
+            let mut trailers = HeaderMap::new();
+            status.add_header(&mut trailers).expect("headers");
+            trailers
+        };
+        let ours = trailers(Failure::from(Refusal::Stopping).into_status());
+        for (ends_with, said) in [
+            (None, false),
+            (Some(HeaderMap::new()), false),
+            (Some(trailers(Status::new(Code::Ok, ""))), false),
+            (Some(trailers(Status::cancelled("reset"))), false),
+            (Some(trailers(Status::unavailable("going away"))), false),
+            (Some(ours), true),
+        ] {
+            let other = Other::default();
+            let mut call = other.call(to);
+            other.ends(ends_with.clone());
+            let cx = &mut Context::from_waker(noop_waker_ref());
+            let Poll::Ready(Err((end, _))) = call.poll_message(cx) else { panic!("{ends_with:?}") };
+            assert_eq!(matches!(end, CallEnd::Said(_)), said, "{ends_with:?}");
+            assert!(call.poll_message(cx).is_pending());
+        }
+    }
 
     #[test]
     fn request_that_was_begun_may_have_been_seen_and_one_behind_it_was_not() {

@@ -12,6 +12,8 @@ mod call;
 mod way;
 
 pub(super) use ask::ask;
+#[cfg(test)]
+pub(super) use call::testing::Other;
 pub(super) use call::{Call, CallEnd, Lost};
 pub(crate) use way::Carrying;
 pub(super) use way::{Destination, hint};

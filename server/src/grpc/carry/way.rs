@@ -1,5 +1,7 @@
 //! Whether a call may be carried, and where to.
 
+use std::collections::BTreeSet;
+
 use forebay_format::{NodeId, PartitionId};
 use forebay_proto::v1;
 use http::{HeaderMap, HeaderName};
@@ -55,20 +57,35 @@ impl Destination {
     }
 
     /// Where a partition can be read that this node has no replica of: at its leader, or else at any node that
-    /// has one. `None` also where this node has one.
-    pub(in crate::grpc) fn of_replica(services: &Services, partition: PartitionId) -> Option<Self> {
+    /// has one. Those that cannot be reached, as far as the caller knows, come last. `None` also where this node has
+    /// one.
+    pub(in crate::grpc) fn of_replica(
+        services: &Services,
+        partition: PartitionId,
+        unreachable: &BTreeSet<NodeId>,
+    ) -> Option<Self> {
         let standing = services.leaders.of(partition);
         if standing.replicas.contains(&services.facts.node.id) {
             return None;
         }
         let all = standing.leader.into_iter().chain(standing.replicas);
-        all.into_iter().find_map(|node| Self::on(services, node, partition))
+        let nodes = in_order(all, unreachable);
+        nodes.into_iter().find_map(|node| Self::on(services, node, partition))
     }
 
     fn on(services: &Services, node: NodeId, partition: PartitionId) -> Option<Self> {
         let replicas = services.replicas.as_ref().filter(|_| node != services.facts.node.id)?;
         Some(Self { node, shard: replicas.shard_of(node, partition)? })
     }
+}
+
+fn in_order(
+    nodes: impl IntoIterator<Item = NodeId>,
+    unreachable: &BTreeSet<NodeId>,
+) -> impl IntoIterator<Item = NodeId> {
+    let (last, first): (Vec<_>, Vec<_>) =
+        nodes.into_iter().partition(|node| unreachable.contains(node));
+    first.into_iter().chain(last)
 }
 
 /// Where a client would be answered without being carried.
@@ -84,6 +101,18 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn the_leader_is_asked_first_and_who_cannot_be_reached_last() {
+        let nodes = |ids: &[u32]| ids.iter().copied().map(NodeId::new).collect::<Vec<_>>();
+        let order = |unreachable: &[u32]| -> Vec<NodeId> {
+            let unreachable = nodes(unreachable).into_iter().collect();
+            in_order(nodes(&[2, 1, 3]), &unreachable).into_iter().collect()
+        };
+        assert_eq!(order(&[]), nodes(&[2, 1, 3]));
+        assert_eq!(order(&[2]), nodes(&[1, 3, 2]));
+        assert_eq!(order(&[1, 2, 3]), nodes(&[2, 1, 3]));
+    }
 
     #[test]
     fn who_was_carried_or_does_not_want_to_be_is_not_carried() {

@@ -19,8 +19,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    fn failed(self, error: ReadError) -> Step {
-        Step::Failed { partition: self.partition, seek_id: self.seek_id, error }
+    fn failed(self, at: CursorStart, error: ReadError) -> Step {
+        Step::Failed { partition: self.partition, seek_id: self.seek_id, at, error }
     }
 }
 
@@ -35,8 +35,8 @@ pub(super) enum Step {
     Run { cursor: PartitionCursor, reading: Reading, run: Run },
     /// There is nothing more for now.
     End { cursor: PartitionCursor, reading: Reading },
-    /// The reader is gone.
-    Failed { partition: u32, seek_id: u64, error: ReadError },
+    /// The reader is gone. It stood there.
+    Failed { partition: u32, seek_id: u64, at: CursorStart, error: ReadError },
 }
 
 /// Finds the start.
@@ -57,7 +57,7 @@ pub(super) fn open(
                     Reading { partition: index, from, end_told: false, seek_id, turn_bytes: 0 };
                 Step::Opened { cursor, reading }
             }
-            Err(error) => Step::Failed { partition: index, seek_id, error },
+            Err(error) => Step::Failed { partition: index, seek_id, at: start, error },
         }
     })
 }
@@ -65,13 +65,13 @@ pub(super) fn open(
 /// Finds the place again where a reader stopped.
 pub(super) fn resume(
     partition: PartitionRef,
-    at: Offset,
+    at: CursorStart,
     reading: Reading,
 ) -> LocalBoxFuture<'static, Step> {
     Box::pin(async move {
-        match partition.cursor(CursorStart::Offset(at)).await {
+        match partition.cursor(at).await {
             Ok(cursor) => Step::Resumed { cursor, reading },
-            Err(error) => reading.failed(error),
+            Err(error) => reading.failed(at, error),
         }
     })
 }
@@ -92,7 +92,7 @@ pub(super) fn read(
         };
         match run {
             Ok(run) => Step::Run { cursor, reading, run },
-            Err(error) => reading.failed(error),
+            Err(error) => reading.failed(cursor.place(), error),
         }
     })
 }
@@ -106,7 +106,7 @@ pub(super) fn wait(
     Box::pin(async move {
         match cursor.next(max_bytes).await {
             Ok(run) => Step::Run { cursor, reading, run },
-            Err(error) => reading.failed(error),
+            Err(error) => reading.failed(cursor.place(), error),
         }
     })
 }

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::task::{Context, Poll};
 
 use forebay_engine::{CursorStart, PartitionCursor, PartitionRef};
-use forebay_format::Offset;
 
 use super::reader::{self, Reading, Step};
 use super::turns::Turns;
@@ -28,7 +27,7 @@ pub(super) struct Readers {
 enum Queued {
     Open { partition: PartitionRef, index: u32, start: CursorStart, seek_id: u64 },
     Read { cursor: PartitionCursor, reading: Reading },
-    Resume { partition: PartitionRef, at: Offset, reading: Reading },
+    Resume { partition: PartitionRef, at: CursorStart, reading: Reading },
 }
 
 impl Readers {
@@ -63,7 +62,7 @@ impl Readers {
             && !self.turns.nobody_queues()
             && let Some(partition) = self.partitions.get(&index)
         {
-            let (partition, at) = (partition.clone(), cursor.position());
+            let (partition, at) = (partition.clone(), cursor.place());
             let reading = Reading { turn_bytes: 0, ..reading };
             self.turns.read_last(index, Queued::Resume { partition, at, reading });
         } else {

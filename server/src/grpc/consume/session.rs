@@ -1,11 +1,13 @@
 //! One consume stream: reads the client's wishes, and pulls from the readers whatever there is room for.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use forebay_engine::{CursorStart, PartitionCursor, ReadError, Run};
-use forebay_format::{PartitionId, PartitionIndex};
+use forebay_format::{NodeId, PartitionId, PartitionIndex};
 use forebay_proto::v1;
 use forebay_proto::v1::consume_response::Message;
 use futures_util::Stream;
@@ -52,6 +54,8 @@ pub(in crate::grpc) struct Session {
     carrying: Carrying,
     /// What is read on other nodes.
     carried: Carried,
+    /// Nodes that could not be reached, or were lost, and have not answered since.
+    unreachable: BTreeSet<NodeId>,
     /// Which of the two was asked first last time.
     carried_first: bool,
     /// Bytes that may be sent; without, only the connection's own flow control holds.
@@ -90,6 +94,7 @@ impl Session {
             readers: Readers::default(),
             carrying,
             carried: Carried::default(),
+            unreachable: BTreeSet::new(),
             carried_first: false,
             credit: None,
             output: Output::default(),
@@ -167,9 +172,9 @@ impl Session {
         if let Some(partition) = topic.partition(index) {
             let id = PartitionId::new(topic.topic.id, PartitionIndex::new(index));
             if self.carrying.is_allowed()
-                && let Some(to) = Destination::of_replica(&self.services, id)
+                && let Some(to) = Destination::of_replica(&self.services, id, &self.unreachable)
             {
-                self.carry(to, index, start, seek_id);
+                self.carry(to, index, convert::start_on_the_wire(start), seek_id);
                 return;
             }
             self.carried.stop(index);
@@ -183,10 +188,9 @@ impl Session {
     }
 
     /// Has a partition read on another node.
-    fn carry(&mut self, to: Destination, index: u32, start: CursorStart, seek_id: u64) {
+    fn carry(&mut self, to: Destination, index: u32, start: v1::StartPosition, seek_id: u64) {
         let Some(subscription) = &self.subscription else { return };
         self.readers.stop(index);
-        let start = convert::start_on_the_wire(start);
         self.carried.open(&self.services, to, subscription, (index, start, seek_id));
     }
 
@@ -195,6 +199,7 @@ impl Session {
         match ready!(self.carried.poll(cx)) {
             Carriage::Message { from, message, encoded } => match message {
                 Message::Positioned(positioned) => {
+                    self.unreachable.remove(&from.node);
                     let carried_to = Some(carry::hint(&self.services, from));
                     let positioned = v1::Positioned { carried_to, ..positioned };
                     self.output.message(Message::Positioned(positioned));
@@ -204,13 +209,23 @@ impl Session {
                 {
                     self.partition_error(partition, seek_id, Refusal::NoLeader.into());
                 }
-                _ => {
-                    add(&self.services.metrics.consumed_bytes, encoded.len() as u64);
-                    self.credit = self.credit.map(|left| left - encoded.len() as i128);
+                // With the seek that the client knows.
+                error @ Message::Error(_) => self.output.message(error),
+                message => {
+                    let payload_bytes = payload_bytes(&message, &encoded);
+                    add(&self.services.metrics.consumed_bytes, payload_bytes as u64);
+                    self.credit = self.credit.map(|left| left - payload_bytes as i128);
                     self.output.encoded(encoded);
                 }
             },
-            Carriage::Lost { partition, seek_id, from, problem } => {
+            Carriage::Lost { partition, seek_id, start, from, problem } => {
+                self.unreachable.insert(from.node);
+                if let Some(start) = start
+                    && let Some(to) = self.other_replica(partition)
+                {
+                    self.carry(to, partition, start, seek_id);
+                    return Poll::Ready(());
+                }
                 let refusal = Refusal::NotCarried { node: from.node, problem };
                 self.partition_error(partition, seek_id, refusal.into());
             }
@@ -218,12 +233,26 @@ impl Session {
         Poll::Ready(())
     }
 
+    /// Another node that has the partition, if there is one which may still be reached.
+    fn other_replica(&self, partition: u32) -> Option<Destination> {
+        let topic = &self.subscription.as_ref()?.topic.topic;
+        let id = PartitionId::new(topic.id, PartitionIndex::new(partition));
+        let to = Destination::of_replica(&self.services, id, &self.unreachable)?;
+        (!self.unreachable.contains(&to.node)).then_some(to)
+    }
+
     /// Where a reader goes on that is ahead of this replica (R13).
-    fn ahead(&self, partition: u32, error: &ReadError) -> Option<(Destination, CursorStart)> {
+    fn ahead(
+        &self,
+        partition: u32,
+        at: CursorStart,
+        error: &ReadError,
+    ) -> Option<(Destination, CursorStart)> {
         let start = match *error {
-            ReadError::OutOfRange { requested, latest, .. } if requested > latest => {
-                CursorStart::Offset(requested)
-            }
+            ReadError::OutOfRange { requested, latest, .. } if requested > latest => match at {
+                CursorStart::After { offset, .. } if offset == requested => at,
+                _ => CursorStart::Offset(requested),
+            },
             ReadError::Ahead { epoch, requested } => {
                 CursorStart::After { epoch, offset: requested }
             }
@@ -301,8 +330,9 @@ impl Session {
                     }));
                 }
             }
-            Step::Failed { partition, seek_id, error } => {
-                if let Some((to, start)) = self.ahead(partition, &error) {
+            Step::Failed { partition, seek_id, at, error } => {
+                if let Some((to, start)) = self.ahead(partition, at, &error) {
+                    let start = convert::start_on_the_wire(start);
                     return self.carry(to, partition, start, seek_id);
                 }
                 let topic = self.subscription.as_ref().map(|wanted| wanted.topic.topic.id);
@@ -359,6 +389,18 @@ impl Session {
             self.output.message(Message::Draining(v1::Draining::default()));
             self.fail(Refusal::Stopping.into());
         }
+    }
+}
+
+/// What a message of another node counts for.
+fn payload_bytes(message: &Message, encoded: &Bytes) -> usize {
+    match message {
+        Message::Batches(batches) => batches.raw_batches.len(),
+        Message::Records(_) => encoded.len(),
+        Message::Watermark(_)
+        | Message::Error(_)
+        | Message::Positioned(_)
+        | Message::Draining(_) => 0,
     }
 }
 

@@ -22,7 +22,7 @@ use super::in_flight::Waiting;
 use crate::grpc::carry::{Call, CallEnd, Carrying, Destination, Lost};
 use crate::grpc::frame;
 use crate::grpc::services::Services;
-use crate::grpc::status::{Failure, Refusal};
+use crate::grpc::status::Refusal;
 
 /// Field numbers of `ProduceRequest` and `ProduceBatch`.
 const BATCH_FIELD: u32 = 2;
@@ -38,7 +38,17 @@ pub(super) struct Carried {
     open: v1::ProduceOpen,
     /// By partition; those that were used.
     routes: Vec<Route>,
-    calls: Vec<(Call, BTreeSet<u64>)>,
+    calls: Vec<Stream>,
+    /// Whether a route has been moved away from a place since calls were last looked through.
+    moved: bool,
+}
+
+/// A call, and what it was sent.
+struct Stream {
+    call: Call,
+    unanswered: BTreeSet<u64>,
+    /// Whether the other node has said that it is about to stop.
+    draining: bool,
 }
 
 /// Where a partition's batches go. `None`: to this node's own log.
@@ -55,13 +65,14 @@ struct Route {
 pub(super) struct Answer {
     pub(super) token: u64,
     pub(super) by: Destination,
+    /// What that node says, or what is made of its silence here.
     pub(super) outcome: Result<Outcome, Refusal>,
 }
 
 impl Carried {
     pub(super) fn new(carrying: Carrying) -> Self {
         let open = v1::ProduceOpen::default();
-        Self { carrying, open, routes: Vec::new(), calls: Vec::new() }
+        Self { carrying, open, routes: Vec::new(), calls: Vec::new(), moved: false }
     }
 
     /// Whether batches may be carried at all.
@@ -98,6 +109,7 @@ impl Carried {
     /// Batches of the partition go from now on where they are to go.
     pub(super) fn settle(&mut self, partition: u32) {
         let route = &mut self.routes[partition as usize];
+        self.moved |= route.used.is_some() && route.used != route.to;
         route.used = route.to;
     }
 
@@ -109,16 +121,16 @@ impl Carried {
         (token, waiting, now): (u64, Waiting, Instant),
         batch: IncomingBatch,
     ) {
-        let known = self.calls.iter().position(|(call, _)| call.to == to);
+        let known = self.calls.iter().position(|stream| stream.call.to == to);
         let at = known.unwrap_or_else(|| {
             let replicas =
                 services.replicas.clone().expect("only among others is anything carried");
             let mut call = Call::new(replicas, to, PRODUCE);
             call.send(None, opening(&self.open), None);
-            self.calls.push((call, BTreeSet::new()));
+            self.calls.push(Stream { call, unanswered: BTreeSet::new(), draining: false });
             self.calls.len() - 1
         });
-        let (call, unanswered) = &mut self.calls[at];
+        let Stream { call, unanswered, .. } = &mut self.calls[at];
         unanswered.insert(token);
         let head = request(token, &waiting, &batch, now);
         call.send(Some(token), head, batch.payload);
@@ -128,30 +140,66 @@ impl Carried {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, answers: &mut Vec<Answer>) {
         let mut at = 0;
         while at < self.calls.len() {
-            let (call, unanswered) = &mut self.calls[at];
-            let by = call.to;
-            match call.poll_message(cx) {
-                Poll::Pending => at += 1,
-                Poll::Ready(Ok(message)) => {
-                    let Ok(response) = v1::ProduceResponse::decode(message) else { continue };
-                    for result in response.results {
-                        // Tokens are the request ids of the call.
-                        let token = result.request_id;
-                        if unanswered.remove(&token)
-                            && let Some(outcome) = result.outcome
-                        {
-                            answers.push(Answer { token, by, outcome: answered(outcome) });
-                        }
+            let stream = &mut self.calls[at];
+            let by = stream.call.to;
+            let (end, lost) = match stream.call.poll_message(cx) {
+                Poll::Pending => {
+                    at += 1;
+                    continue;
+                }
+                Poll::Ready(Ok(message)) => match v1::ProduceResponse::decode(message) {
+                    Ok(response) => {
+                        stream.take(response, answers);
+                        continue;
                     }
-                }
-                Poll::Ready(Err((end, lost))) => {
-                    let (_, unanswered) = self.calls.swap_remove(at);
-                    let failed = |token| {
-                        let outcome = Err(refusal(by, &end, &lost, token));
-                        Answer { token, by, outcome }
-                    };
-                    answers.extend(unanswered.into_iter().map(failed));
-                }
+                    // Whatever it has answered, it is not understood.
+                    Err(error) => (CallEnd::Broken(error.to_string()), stream.call.close()),
+                },
+                Poll::Ready(Err(end)) => end,
+            };
+            let Stream { unanswered, .. } = self.calls.swap_remove(at);
+            let failed = |token| {
+                let outcome = Err(refusal(by, &end, &lost, token));
+                Answer { token, by, outcome }
+            };
+            answers.extend(unanswered.into_iter().map(failed));
+        }
+        self.end_unused();
+    }
+
+    /// Ends the calls that wait for nothing and are not sent anything more.
+    fn end_unused(&mut self) {
+        if !self.moved && !self.calls.iter().any(|stream| stream.draining) {
+            return;
+        }
+        let routes = &self.routes;
+        let mut moved = false;
+        self.calls.retain(|Stream { call, unanswered, draining }| {
+            let unused = || !routes.iter().any(|route| route.used == Some(call.to));
+            if !*draining && !unused() {
+                return true;
+            }
+            // A batch may wait here although its client was told that its time is over.
+            moved |= !unanswered.is_empty();
+            !unanswered.is_empty()
+        });
+        self.moved = moved;
+    }
+}
+
+impl Stream {
+    /// Takes answers. A batch is answered once, whatever the other node says.
+    fn take(&mut self, response: v1::ProduceResponse, answers: &mut Vec<Answer>) {
+        let by = self.call.to;
+        self.draining |= response.draining.is_some();
+        for result in response.results {
+            // Tokens are the request ids of the call.
+            let token = result.request_id;
+            if self.unanswered.remove(&token) {
+                // One of a later release, maybe.
+                let unknown = Err(Refusal::LeaderLost { node: by.node });
+                let outcome = result.outcome.map_or(unknown, answered);
+                answers.push(Answer { token, by, outcome });
             }
         }
     }
@@ -226,22 +274,19 @@ fn on_the_wire(concern: Concern) -> (v1::WriteConcern, u32) {
     }
 }
 
-impl From<Refusal> for Outcome {
-    fn from(refusal: Refusal) -> Self {
-        Self::Error(Failure::from(refusal).into_error())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
     use std::time::Duration;
 
     use tonic::{Code, Status};
 
     use super::*;
     use crate::clock;
+    use crate::grpc::carry::Other;
     use crate::grpc::produce::in_flight::Lane;
     use crate::grpc::produce::request::{Content, Messages, Request};
+    use crate::grpc::status::Failure;
 
     #[test]
     fn batch_arrives_as_it_was_sent() {
@@ -286,6 +331,64 @@ mod tests {
         let said = of(CallEnd::Said(Status::unavailable("stopping")));
         assert_eq!((said.code, said.reason), (Code::Unavailable, "LEADER_UNREACHABLE"));
         assert!(said.retry_after.is_some());
+    }
+
+    fn to(node: u32) -> Destination {
+        Destination { node: forebay_format::NodeId::new(node), shard: 0 }
+    }
+
+    /// A stream that has sent batches of these tokens to a node.
+    fn carried(other: &Other, tokens: impl IntoIterator<Item = u64>) -> Carried {
+        let mut carried = Carried::new(Carrying::Allowed);
+        let unanswered = tokens.into_iter().collect();
+        carried.calls.push(Stream { call: other.call(to(2)), unanswered, draining: false });
+        carried.routes.push(Route { seen: None, to: Some(to(2)), used: Some(to(2)) });
+        carried
+    }
+
+    fn poll(carried: &mut Carried) -> Vec<(u64, Result<Outcome, &'static str>)> {
+        let mut answers = Vec::new();
+        carried.poll(&mut Context::from_waker(Waker::noop()), &mut answers);
+        let outcome = |answer: Answer| answer.outcome.map_err(|it| Failure::from(it).reason);
+        answers.into_iter().map(|answer| (answer.token, outcome(answer))).collect()
+    }
+
+    fn result(request_id: u64, outcome: Option<Outcome>) -> v1::ProduceResult {
+        v1::ProduceResult { request_id, outcome, ..Default::default() }
+    }
+
+    #[test]
+    fn every_batch_is_answered_once_also_by_what_is_not_understood() {
+        let other = Other::default();
+        let mut carried = carried(&other, 1..=3);
+        let ack = Outcome::Ack(v1::ProduceAck::default());
+        let results = vec![result(1, None), result(1, Some(ack.clone())), result(9, None)];
+        other.says(&v1::ProduceResponse { results, draining: None });
+        assert_eq!(poll(&mut carried), [(1, Err("INDETERMINATE"))]);
+        let results = vec![result(2, Some(ack.clone()))];
+        other.says(&v1::ProduceResponse { results, draining: None });
+        assert_eq!(poll(&mut carried), [(2, Ok(ack))]);
+        // A message whose first field is not what it should be.
+        other.says(&v1::Watermark { partition: 7, ..Default::default() });
+        assert_eq!(poll(&mut carried), [(3, Err("INDETERMINATE"))]);
+        assert!(carried.calls.is_empty());
+    }
+
+    #[test]
+    fn a_call_ends_that_nobody_uses_or_that_drains_once_it_has_answered() {
+        let answer = |draining| v1::ProduceResponse { results: vec![result(1, None)], draining };
+        let (moved, drained) = (Other::default(), Other::default());
+        let mut unused = carried(&moved, [1]);
+        unused.routes[0].to = Some(to(3));
+        unused.settle(0);
+        let mut draining = carried(&drained, [1, 2]);
+        assert_eq!((poll(&mut unused).len(), unused.calls.len()), (0, 1));
+        moved.says(&answer(None));
+        assert_eq!((poll(&mut unused).len(), unused.calls.len()), (1, 0));
+        drained.says(&answer(Some(v1::Draining::default())));
+        assert_eq!((poll(&mut draining).len(), draining.calls.len()), (1, 1));
+        drained.says(&v1::ProduceResponse { results: vec![result(2, None)], draining: None });
+        assert_eq!((poll(&mut draining).len(), draining.calls.len()), (1, 0));
     }
 
     #[test]

@@ -345,12 +345,19 @@ impl Session {
             let (waiting, bytes) = self.in_flight.complete(token);
             self.connection.give_back(bytes);
             let Some(Waiting { request_id, lane, .. }) = waiting else { continue };
-            let outcome = outcome.unwrap_or_else(Outcome::from);
-            if matches!(outcome, Outcome::Error(_)) {
+            if !matches!(outcome, Ok(Outcome::Ack(_))) {
                 add(&self.services.metrics.produce_errors, 1);
             }
-            let to = carry::hint(&self.services, by);
-            self.results.carried((request_id, lane.partition), outcome, to);
+            match outcome {
+                Ok(outcome) => {
+                    let to = carry::hint(&self.services, by);
+                    self.results.carried((request_id, lane.partition), outcome, to);
+                }
+                // The other node has not said that.
+                Err(refusal) => {
+                    self.results.error(request_id, lane.partition, refusal.into());
+                }
+            }
             for (request_id, failure) in self.in_flight.release(lane) {
                 self.results.error(request_id, lane.partition, failure);
             }
