@@ -57,6 +57,11 @@ impl<'a> Voters<'a> {
         self.sets().map(|set| majority(set.len())).max().unwrap_or(1)
     }
 
+    /// The smallest.
+    pub(crate) fn least_quorum(self) -> usize {
+        self.sets().map(|set| majority(set.len())).min().unwrap_or(1)
+    }
+
     /// The highest position that a majority of every set holds, if voter `m` holds `position(m)`.
     pub(crate) fn held(self, position: impl Fn(Member) -> Position) -> Position {
         self.sets().map(|set| held_by_majority(set, &position)).min().unwrap_or_default()
@@ -122,5 +127,6 @@ mod tests {
         assert!(!voters.has_majority(0, among(&[1, 2, 3])));
         assert!(voters.has_majority(0, among(&[1, 3, 4])));
         assert_eq!((voters.iter().count(), voters.count(), voters.quorum()), (5, 3, 2));
+        assert_eq!(voters.least_quorum(), 2);
     }
 }

@@ -70,6 +70,7 @@ impl Leader {
             committed: self.committed,
             durable: &durable[..count],
             quorum: voters.quorum(),
+            least_quorum: voters.least_quorum(),
             isr: &isr,
             lease_valid: local.valid_lease().is_some() || local.broken(Mutation::R6LeaseNotChecked),
             duplicates_early: local.broken(Mutation::R10DuplicateBeforeCommit),

@@ -32,8 +32,11 @@ pub(super) struct Reached<'a> {
     pub(super) committed: Position,
     /// The voters, with what each has on stable storage. Learners are not among them (R11).
     pub(super) durable: &'a [(NodeId, Position)],
-    /// Q.
+    /// Q; the larger one while the voters change.
     pub(super) quorum: usize,
+    /// The smaller one then. So many replicas are a majority before the change or after it, and whoever asks for
+    /// them is promised what a majority promises: the change may be over before this leader knows.
+    pub(super) least_quorum: usize,
     /// R7: the members that `all` waits for.
     pub(super) isr: &'a [NodeId],
     /// R3: the lease is still this node's, at this very moment.
@@ -62,7 +65,7 @@ impl Reached<'_> {
         }
         match concern {
             WriteConcern::None => true,
-            WriteConcern::Replicas(n) if usize::from(n) < self.quorum => {
+            WriteConcern::Replicas(n) if usize::from(n) < self.least_quorum => {
                 let durable = self.count(write.end) >= usize::from(n);
                 durable && self.holds(self.leader, write.end) && self.lease_valid
             }
@@ -196,6 +199,7 @@ mod tests {
             committed: end(committed),
             durable,
             quorum: 2,
+            least_quorum: 2,
             isr: &SET,
             lease_valid: true,
             duplicates_early: false,
@@ -232,6 +236,11 @@ mod tests {
         assert_eq!(met, [true, false, true, true, true, false], "R3: below Q asks for the lease");
         let alone = Reached { isr: &[NodeId::new(1)], ..reached(5, &durable) };
         assert!(!alone.meets(All, &write(1, 5)), "fewer than Q are in the set");
+        let changing = Reached { quorum: 3, ..reached(4, &durable) };
+        assert!(
+            !changing.meets(Replicas(2), &write(1, 5)),
+            "R12: two are a majority of the next set"
+        );
         let retry = Waiting { duplicate: true, ..write(1, 5) };
         assert!(!reached(4, &durable).meets(None, &retry), "R10: its original is not committed");
     }
